@@ -1,0 +1,70 @@
+package event
+
+import "slices"
+
+// kindSpec is what the codec knows of a kind.
+type kindSpec struct {
+	make   func() Event
+	fields []Field
+	// index of the fields by attribute, for decoding in one pass.
+	resource, record map[string]int
+	// required is the set of the fields, by position, that a record must carry:
+	// those that are never null. A field added after the first release must
+	// allow null, or older sensors would be refused.
+	required uint64
+}
+
+func newSpec(make func() Event, own ...[]Field) *kindSpec {
+	s := &kindSpec{make: make, fields: slices.Concat(append([][]Field{commonFields}, own...)...),
+		resource: map[string]int{}, record: map[string]int{}}
+	if len(s.fields) > 64 {
+		panic("event: a kind can have at most 64 fields")
+	}
+	for i, f := range s.fields {
+		if f.Null == "" && f.Scope != ScopeNative {
+			s.required |= 1 << i
+		}
+		switch f.Scope {
+		case ScopeResource:
+			s.resource[f.Attribute] = i
+		case ScopeRecord:
+			s.record[f.Attribute] = i
+		}
+	}
+	return s
+}
+
+// kinds lists every kind of this version. A later kind is added here and
+// described beside its struct.
+var kinds = map[Kind]*kindSpec{
+	KindConnection: newSpec(func() Event { return new(Connection) }, connectionFields),
+	KindListener:   newSpec(func() Event { return new(Listener) }, listenerFields),
+	KindHeartbeat:  newSpec(func() Event { return new(Heartbeat) }, heartbeatFields),
+}
+
+// Kinds returns the kinds of this version, sorted.
+func Kinds() []Kind {
+	list := make([]Kind, 0, len(kinds))
+	for k := range kinds {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// New returns an empty record of the kind, or nil for a kind this version does not know.
+func New(k Kind) Event {
+	if s := kinds[k]; s != nil {
+		return s.make()
+	}
+	return nil
+}
+
+// Fields returns the fields of a kind in the order of its columns; nil for a
+// kind this version does not know. The caller must not change them.
+func Fields(k Kind) []Field {
+	if s := kinds[k]; s != nil {
+		return s.fields
+	}
+	return nil
+}

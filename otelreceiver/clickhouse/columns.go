@@ -1,0 +1,139 @@
+package clickhouse
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+
+	"github.com/netview-project/netview/event"
+)
+
+// tableOf names the table of each kind.
+var tableOf = map[event.Kind]string{
+	event.KindConnection: "snapshot_connections",
+	event.KindListener:   "snapshot_listeners",
+	event.KindHeartbeat:  "heartbeats",
+}
+
+// column gathers the values of one field over many records.
+type column interface {
+	add(e event.Event)
+	data() any
+}
+
+// columnOf is a column whose values are of type T; value reads one from the
+// pointer that [event.Field.Value] gives.
+type columnOf[P, T any] struct {
+	field  *event.Field
+	value  func(e event.Event, p P) T
+	values []T
+}
+
+func (c *columnOf[P, T]) add(e event.Event) {
+	c.values = append(c.values, c.value(e, c.field.Value(e).(P)))
+}
+func (c *columnOf[P, T]) data() any { return c.values }
+
+func plain[T any](f *event.Field) column {
+	return &columnOf[*T, T]{field: f, value: func(_ event.Event, p *T) T { return *p }}
+}
+
+// newColumn returns the column that stores a field. The pointers it keeps point
+// into the records, which live as long as the batch.
+func newColumn(f *event.Field, kind event.Kind) column {
+	switch f.Value(event.New(kind)).(type) {
+	case *string:
+		if f.Null == "" {
+			return plain[string](f)
+		}
+		return &columnOf[*string, *string]{field: f, value: func(_ event.Event, p *string) *string {
+			if *p == "" {
+				return nil
+			}
+			return p
+		}}
+	case *bool:
+		return plain[bool](f)
+	case *uint16:
+		return plain[uint16](f)
+	case *uint64:
+		return plain[uint64](f)
+	case *netip.Addr:
+		return plain[netip.Addr](f)
+	case *uuid.UUID:
+		return plain[uuid.UUID](f)
+	case *time.Time:
+		return plain[time.Time](f)
+	case *map[string]uint64:
+		return plain[map[string]uint64](f)
+	case *map[string]string:
+		return plain[map[string]string](f)
+	case *time.Duration:
+		return &columnOf[*time.Duration, float64]{field: f, value: func(_ event.Event, p *time.Duration) float64 { return p.Seconds() }}
+	case *event.Optional[uint32]:
+		return &columnOf[*event.Optional[uint32], *uint32]{field: f, value: func(_ event.Event, p *event.Optional[uint32]) *uint32 {
+			if !p.Known {
+				return nil
+			}
+			return &p.Value
+		}}
+	case *event.Optional[time.Duration]:
+		// Stored as the moment it began; see schema/tables.
+		return &columnOf[*event.Optional[time.Duration], *time.Time]{field: f, value: func(e event.Event, p *event.Optional[time.Duration]) *time.Time {
+			if !p.Known {
+				return nil
+			}
+			began := e.Env().Timestamp.Add(-p.Value)
+			return &began
+		}}
+	default:
+		panic("clickhouse: no column for field " + f.Column)
+	}
+}
+
+// ColumnName is the stored column of a field of the kind. It differs from
+// [event.Field.Column] where the table computes that from another.
+func ColumnName(f *event.Field) string {
+	if f.Column == "duration_secs" {
+		return "started_at"
+	}
+	return f.Column
+}
+
+// table gathers the rows of one kind.
+type table struct {
+	name    string
+	names   []string
+	columns []column
+	unknown []map[string]string
+	rows    int
+}
+
+func newTable(kind event.Kind) *table {
+	t := &table{name: tableOf[kind]}
+	fields := event.Fields(kind)
+	for i := range fields {
+		t.names = append(t.names, ColumnName(&fields[i]))
+		t.columns = append(t.columns, newColumn(&fields[i], kind))
+	}
+	return t
+}
+
+func (t *table) add(e event.Event) {
+	for _, c := range t.columns {
+		c.add(e)
+	}
+	t.unknown = append(t.unknown, e.Env().Attributes)
+	t.rows++
+}
+
+func (t *table) appendTo(batch driver.Batch) error {
+	for i, c := range t.columns {
+		if err := batch.Column(i).Append(c.data()); err != nil {
+			return err
+		}
+	}
+	return batch.Column(len(t.columns)).Append(t.unknown)
+}

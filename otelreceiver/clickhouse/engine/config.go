@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// Users of the embedded engine.
+const (
+	Owner  = "netview_owner"  // makes and alters the schema
+	Writer = "netview_writer" // inserts, and reads what it must
+	Reader = "netview_reader" // only reads; needs no password from loopback
+)
+
+// DSN of a user for the native port, without a database.
+func (o *Options) dsn(user, password string) string {
+	if password != "" {
+		user += ":" + password
+	}
+	return "clickhouse://" + user + "@" + o.TCPAddress
+}
+
+// password returns the user's password, made at the first call for this data
+// directory and kept in a file that only its owner can read.
+func password(dataDir, user string) (string, error) {
+	file := filepath.Join(dataDir, "credentials", user+".password")
+	text, err := os.ReadFile(file)
+	if err == nil && len(text) > 0 {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the password of %s: %w", user, err)
+	}
+	secret := rand.Text()
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", fmt.Errorf("keeping the password of %s: %w", user, err)
+	}
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keeping the password of %s: %w", user, err)
+	}
+	return secret, nil
+}
+
+// The user `default` must stay without a password from loopback for the
+// listeners to start, so it can do that and nothing else: with its usual rights
+// any local user could read files as the engine's user. Nobody has a grant for
+// file(), url() or any other source.
+var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
+    <listen_host>{{.Host}}</listen_host>
+    <tcp_port>{{.TCPPort}}</tcp_port>
+    <http_port>{{.HTTPPort}}</http_port>
+    <keep_alive_timeout>1</keep_alive_timeout>
+    <users_config>{{.UsersFile}}</users_config>
+</clickhouse>
+`))
+
+var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
+    <profiles>
+        <default/>
+        <reader>
+            <readonly>1</readonly>
+            <max_execution_time>60</max_execution_time>
+            <constraints><max_execution_time><changeable_in_readonly/></max_execution_time></constraints>
+        </reader>
+    </profiles>
+    <quotas><default/></quotas>
+    <users>
+        <default>
+            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SYSTEM LISTEN ON *.*</query>
+                <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>
+            </grants>
+        </default>
+        <netview_owner>
+            <password>{{.Owner}}</password><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW ON netview.*</query>
+                <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
+                <query>GRANT SELECT ON system.tables</query>
+                <query>GRANT SELECT ON system.databases</query>
+                <query>GRANT SELECT ON system.columns</query>
+                <query>GRANT SELECT ON system.parts</query>
+            </grants>
+        </netview_owner>
+        <netview_writer>
+            <password>{{.Writer}}</password><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <grants><query>GRANT SELECT, INSERT ON netview.*</query></grants>
+        </netview_writer>
+        <netview_reader>
+            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>reader</profile><quota>default</quota>
+            <grants><query>GRANT SELECT ON netview.*</query></grants>
+        </netview_reader>
+    </users>
+</clickhouse>
+`))
+
+// writeConfig writes the engine's configuration below the data directory and
+// returns the path of its main file.
+func writeConfig(o *Options, owner, writer string) (string, error) {
+	host, tcpPort, err := net.SplitHostPort(o.TCPAddress)
+	if err != nil {
+		return "", fmt.Errorf("native address %q: %w", o.TCPAddress, err)
+	}
+	_, httpPort, err := net.SplitHostPort(o.HTTPAddress)
+	if err != nil {
+		return "", fmt.Errorf("HTTP address %q: %w", o.HTTPAddress, err)
+	}
+	config := filepath.Join(o.DataDir, "config.xml")
+	users := filepath.Join(o.DataDir, "users.xml")
+	for file, content := range map[string]func(*os.File) error{
+		config: func(f *os.File) error {
+			return configTemplate.Execute(f, map[string]string{"Host": host, "TCPPort": tcpPort, "HTTPPort": httpPort, "UsersFile": users})
+		},
+		users: func(f *os.File) error {
+			return usersTemplate.Execute(f, map[string]string{"Owner": owner, "Writer": writer})
+		},
+	} {
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return "", fmt.Errorf("writing the engine's configuration: %w", err)
+		}
+		if err := errors.Join(content(f), f.Close()); err != nil {
+			return "", fmt.Errorf("writing the engine's configuration %s: %w", file, err)
+		}
+	}
+	return config, nil
+}

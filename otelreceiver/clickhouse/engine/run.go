@@ -1,0 +1,42 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/ebitengine/purego"
+	"golang.org/x/sys/unix"
+)
+
+// Run turns this process into the engine: it loads the library and does not
+// return until the engine ends. The result is the exit code.
+//
+// It must have a process of its own, with a pseudo-terminal as standard input:
+// the library installs signal handlers under which a nil dereference in Go is
+// no longer a panic, and without a terminal it aborts when a client fails.
+func Run(library string, arguments []string) (code int, err error) {
+	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+	if err != nil {
+		return 1, fmt.Errorf("loading the ClickHouse engine %s: %w", library, err)
+	}
+	// The engine echoes statements on fd 1; nobody reads them.
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return 1, err
+	}
+	if err := unix.Dup3(int(null.Fd()), 1, 0); err != nil {
+		return 1, fmt.Errorf("silencing the engine's echo: %w", err)
+	}
+	var commandLine func(argc int32, argv **byte) int32
+	purego.RegisterLibFunc(&commandLine, handle, "chdb_query_cmdline")
+
+	argv := make([]*byte, 0, len(arguments)+2)
+	for _, argument := range append([]string{"clickhouse"}, arguments...) {
+		argv = append(argv, &append([]byte(argument), 0)[0])
+	}
+	argv = append(argv, nil)
+	code = int(commandLine(int32(len(argv)-1), &argv[0]))
+	runtime.KeepAlive(argv)
+	return code, nil
+}

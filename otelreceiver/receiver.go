@@ -1,0 +1,185 @@
+package otelreceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/netview-project/netview/otelreceiver/clickhouse"
+	"github.com/netview-project/netview/otelreceiver/internal/metadata"
+)
+
+// netviewReceiver is the component: OTLP servers in front of one store.
+type netviewReceiver struct {
+	config    *Config
+	settings  receiver.Settings
+	telemetry *metadata.Telemetry
+	next      consumer.Logs
+
+	store   *clickhouse.Store
+	grpc    *grpc.Server
+	http    *http.Server
+	serving sync.WaitGroup
+}
+
+func newReceiver(config *Config, settings receiver.Settings, next consumer.Logs) (*netviewReceiver, error) {
+	telemetry, err := metadata.NewTelemetry(settings.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &netviewReceiver{config: config, settings: settings, telemetry: telemetry, next: next}, nil
+}
+
+// Start opens the listeners and begins to connect to ClickHouse. A ClickHouse
+// that is away is no error: until it answers, senders are told to retry.
+func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error {
+	store, err := clickhouse.Start(r.storeOptions(host))
+	if err != nil {
+		return err
+	}
+	r.store = store
+	in := &intake{store: store, telemetry: r.telemetry, limit: r.config.MaxInFlightMiB << 20, maxSkew: r.config.MaxClockSkew}
+	if r.config.Forward {
+		in.next = r.next
+	}
+	if err := errors.Join(r.serveGRPC(ctx, host, in), r.serveHTTP(ctx, host, in)); err != nil {
+		return errors.Join(err, r.Shutdown(ctx))
+	}
+	return nil
+}
+
+func (r *netviewReceiver) storeOptions(host component.Host) clickhouse.Options {
+	ch := &r.config.ClickHouse
+	return clickhouse.Options{
+		DSN: string(ch.DSN), SchemaDSN: string(ch.Schema.DSN), Database: ch.Database, ApplySchema: ch.Schema.Apply,
+		Retention: clickhouse.Retention{Connections: ch.Retention.Connections, Listeners: ch.Retention.Listeners,
+			Heartbeats: ch.Retention.Heartbeats, Quarantine: ch.Retention.Quarantine},
+		CommitInterval: ch.CommitInterval, CommitTimeout: ch.CommitTimeout, MaxRows: ch.MaxCommitRows,
+		Ready:     func(err error) { r.report(host, err) },
+		Committed: r.committed,
+	}
+}
+
+// report tells the Collector, and so its health check, whether records can be stored.
+func (r *netviewReceiver) report(host component.Host, err error) {
+	var newer *clickhouse.NewerSchemaError
+	switch {
+	case err == nil:
+		r.settings.Logger.Info("ClickHouse is ready", zap.String("database", r.config.ClickHouse.Database))
+		componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
+	case errors.As(err, &newer):
+		r.settings.Logger.Error("Records are refused until the schema fits", zap.Error(err))
+		componentstatus.ReportStatus(host, componentstatus.NewPermanentErrorEvent(err))
+	default:
+		r.settings.Logger.Warn("ClickHouse is not ready: nothing is accepted, senders are told to retry", zap.Error(err))
+		componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
+	}
+}
+
+func (r *netviewReceiver) committed(rows int, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	ctx := context.Background()
+	r.telemetry.Commits.Add(ctx, 1, metric.WithAttributes(attribute.String("result", result)))
+	r.telemetry.CommitDuration.Record(ctx, took.Seconds())
+}
+
+func (r *netviewReceiver) observer(transport string) (*receiverhelper.ObsReport, error) {
+	return receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
+		ReceiverID: r.settings.ID, Transport: transport, ReceiverCreateSettings: r.settings})
+}
+
+func (r *netviewReceiver) serveGRPC(ctx context.Context, host component.Host, in *intake) error {
+	if !r.config.Protocols.GRPC.HasValue() {
+		return nil
+	}
+	config := r.config.Protocols.GRPC.Get()
+	observer, err := r.observer("grpc")
+	if err != nil {
+		return err
+	}
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings)
+	if err != nil {
+		return err
+	}
+	plogotlp.RegisterGRPCServer(server, &grpcServer{intake: in, observer: observer})
+	listener, err := config.NetAddr.Listen(ctx)
+	if err != nil {
+		return listenError("protocols::grpc::endpoint", config.NetAddr.Endpoint, err)
+	}
+	r.grpc = server
+	r.settings.Logger.Info("Receiving OTLP/gRPC", zap.Stringer("endpoint", listener.Addr()))
+	r.serve(host, func() error { return server.Serve(listener) }, grpc.ErrServerStopped)
+	return nil
+}
+
+func (r *netviewReceiver) serveHTTP(ctx context.Context, host component.Host, in *intake) error {
+	if !r.config.Protocols.HTTP.HasValue() {
+		return nil
+	}
+	config := r.config.Protocols.HTTP.Get()
+	observer, err := r.observer("http")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/v1/logs", &httpServer{intake: in, observer: observer})
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, mux, confighttp.WithErrorHandler(httpError))
+	if err != nil {
+		return err
+	}
+	var listener net.Listener
+	if listener, err = config.ToListener(ctx); err != nil {
+		return listenError("protocols::http::endpoint", config.NetAddr.Endpoint, err)
+	}
+	r.http = server
+	r.settings.Logger.Info("Receiving OTLP/HTTP", zap.Stringer("endpoint", listener.Addr()))
+	r.serve(host, func() error { return server.Serve(listener) }, http.ErrServerClosed)
+	return nil
+}
+
+func listenError(key, endpoint string, err error) error {
+	return fmt.Errorf("%s: cannot listen on %s (is another collector running? choose another port): %w", key, endpoint, err)
+}
+
+func (r *netviewReceiver) serve(host component.Host, serve func() error, closed error) {
+	r.serving.Go(func() {
+		if err := serve(); err != nil && !errors.Is(err, closed) {
+			componentstatus.ReportStatus(host, componentstatus.NewFatalErrorEvent(err))
+		}
+	})
+}
+
+// Shutdown answers the requests that are under way, then ends the store.
+func (r *netviewReceiver) Shutdown(ctx context.Context) error {
+	var err error
+	if r.http != nil {
+		err = r.http.Shutdown(ctx)
+	}
+	if r.grpc != nil {
+		r.grpc.GracefulStop()
+	}
+	r.serving.Wait()
+	if r.store != nil {
+		r.store.Close()
+	}
+	return err
+}

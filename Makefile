@@ -4,14 +4,15 @@ LIBRARY := var/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 export CGO_ENABLED := 0
 
-.PHONY: all build deps test lint
+.PHONY: all run build deps test lint
 
 all: build
 
 ## build: netview's programs into bin/
 build:
 	@mkdir -p bin
-	go build -trimpath -o bin/ ./cmd/...
+	@echo "Building (the first time takes a minute or two) …"
+	@go build -o bin/ ./cmd/...
 
 ## deps: the ClickHouse engine (about 550 MB on disk), once
 deps: $(LIBRARY)
@@ -21,6 +22,10 @@ $(LIBRARY):
 	@mkdir -p var/npm
 	npm install --prefix var/npm --no-save --ignore-scripts $(CHDB)
 	@touch $@
+
+## run: ClickHouse, collector and sensor on this host; Ctrl-C stops them
+run: deps build
+	@exec bin/netview run $(RUN_FLAGS)
 
 ## test: every test that can run here; the last line says how many ran and skipped
 test: deps lint

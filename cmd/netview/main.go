@@ -1,0 +1,62 @@
+// Command netview runs the quick start: ClickHouse, a collector and a sensor on
+// this host, with a line per heartbeat that comes from ClickHouse.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/version"
+
+	"github.com/netview-project/netview/cmd/netview/quickstart"
+	"github.com/netview-project/netview/otelreceiver/clickhouse"
+	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
+)
+
+func main() {
+	app := kingpin.New("netview", "The network view of a fleet of Linux hosts.")
+	app.Version(version.Print("netview"))
+	app.HelpFlag.Short('h')
+
+	run := app.Command("run", "Run ClickHouse, a collector and a sensor on this host.")
+	var options quickstart.Options
+	run.Flag("state", "Directory of data, logs and credentials.").Default("var").StringVar(&options.State)
+	run.Flag("bin", "Directory of netview's programs (default: that of this one).").StringVar(&options.Bin)
+	run.Flag("library", "Path of the ClickHouse engine, libchdb.so.").Default(filepath.Join("var/npm", engine.LibraryPath)).StringVar(&options.Library)
+	run.Flag("collector-config", "Configuration of the collector.").Default("deploy/collector.yaml").StringVar(&options.CollectorConfig)
+	run.Flag("sensor-id", "Name of the sensor (default: the host's name).").Envar("NETVIEW_SENSOR_ID").StringVar(&options.SensorID)
+	run.Flag("interval", "Time between two heartbeats.").Default("15s").DurationVar(&options.Interval)
+	run.Flag("metrics-address", "The sensor's metrics.").Default("127.0.0.1:9765").StringVar(&options.Metrics)
+	run.Flag("grpc-address", "OTLP/gRPC.").Default("127.0.0.1:4317").StringVar(&options.GRPC)
+	run.Flag("http-address", "OTLP/HTTP.").Default("127.0.0.1:4318").StringVar(&options.HTTP)
+	run.Flag("health-address", "The collector's health check.").Default("127.0.0.1:13133").StringVar(&options.Health)
+	run.Flag("collector-metrics-address", "The collector's own metrics.").Default("127.0.0.1:8888").StringVar(&options.CollectorMetrics)
+	run.Flag("clickhouse-tcp-address", "ClickHouse, native protocol.").Default("127.0.0.1:19000").StringVar(&options.ClickHouseTCP)
+	run.Flag("clickhouse-http-address", "ClickHouse, HTTP protocol.").Default("127.0.0.1:18123").StringVar(&options.ClickHouseHTTP)
+
+	schema := app.Command("schema", "Print the SQL that makes the tables and views.")
+	database := schema.Flag("database", "Name of the database.").Default("netview").String()
+
+	switch kingpin.MustParse(app.Parse(os.Args[1:])) {
+	case run.FullCommand():
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		exit(quickstart.Run(ctx, options, os.Stdout))
+	case schema.FullCommand():
+		sql, err := clickhouse.SQL(*database, clickhouse.DefaultRetention())
+		fmt.Print(sql)
+		exit(err)
+	}
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "netview:", err)
+		os.Exit(1)
+	}
+}

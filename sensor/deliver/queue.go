@@ -1,0 +1,215 @@
+// Package deliver takes a sensor's records to the collector: it gives them
+// their sequence, sends them by OTLP, and retries until they are acknowledged.
+//
+// Snapshots wait in memory, in a bounded queue. What does not fit is dropped
+// whole, the oldest first, and counted.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/netview-project/netview/event"
+)
+
+// Causes of loss in this package, as named in metrics and in the heartbeat.
+const (
+	// CauseSuperseded: the queue was full and the oldest snapshot made room.
+	CauseSuperseded = "snapshot_superseded"
+	// CauseRefused: the collector refused a request or some of its records for good.
+	CauseRefused = "snapshot_refused"
+)
+
+// Options of a [Queue].
+type Options struct {
+	Client Client
+	// MaxSnapshots that wait; at least 1.
+	MaxSnapshots int
+	// RequestTimeout bounds one attempt to send one request.
+	RequestTimeout time.Duration
+	Log            *slog.Logger
+}
+
+// recordsPerRequest keeps a request well under the 4 MiB that gRPC servers
+// accept by default.
+const recordsPerRequest = 2000
+
+// requestsInFlight for one snapshot, so that its rows share the receiver's commits.
+const requestsInFlight = 8
+
+// Queue sends snapshots in the order in which they were appended.
+type Queue struct {
+	options Options
+
+	mutex        sync.Mutex
+	sequence     uint64
+	waiting      []*delivery
+	acknowledged time.Time
+	losses       map[string]uint64
+	wake         chan struct{}
+}
+
+// delivery is a snapshot in the form in which it is sent, and sent again.
+type delivery struct {
+	rows      []plogotlp.ExportRequest
+	heartbeat plogotlp.ExportRequest
+	taken     time.Time
+	records   int
+}
+
+// NewQueue returns a queue; [Queue.Run] sends.
+func NewQueue(options Options) *Queue {
+	return &Queue{options: options, wake: make(chan struct{}, 1),
+		losses: map[string]uint64{CauseSuperseded: 0, CauseRefused: 0}}
+}
+
+// Append gives the records of a snapshot their sequence and queues it. The
+// snapshot must not change afterwards.
+func (q *Queue) Append(s *event.Snapshot) {
+	rows := make([]event.Event, 0, s.Records())
+	for _, c := range s.Connections {
+		rows = append(rows, c)
+	}
+	for _, l := range s.Listeners {
+		rows = append(rows, l)
+	}
+	q.mutex.Lock()
+	first := q.sequence + 1
+	q.sequence += uint64(s.Records())
+	q.mutex.Unlock()
+	for i, e := range append(rows, s.Heartbeat) {
+		e.Env().Sequence = first + uint64(i)
+	}
+	d := &delivery{taken: s.Heartbeat.Timestamp, records: s.Records(),
+		heartbeat: plogotlp.NewExportRequestFromLogs(event.Encode([]event.Event{s.Heartbeat}))}
+	for len(rows) > 0 {
+		n := min(len(rows), recordsPerRequest)
+		d.rows = append(d.rows, plogotlp.NewExportRequestFromLogs(event.Encode(rows[:n])))
+		rows = rows[n:]
+	}
+
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if len(q.waiting) >= q.options.MaxSnapshots {
+		q.losses[CauseSuperseded] += uint64(q.waiting[0].records)
+		q.waiting = q.waiting[1:]
+	}
+	q.waiting = append(q.waiting, d)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Status is the state of a queue at one moment.
+type Status struct {
+	// Acknowledged is when the newest acknowledged heartbeat was taken; zero if none was.
+	Acknowledged time.Time
+	// Waiting snapshots, the one being sent not among them.
+	Waiting int
+	// Losses counts lost records by cause.
+	Losses map[string]uint64
+}
+
+// Status returns the state now.
+func (q *Queue) Status() Status {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	s := Status{Acknowledged: q.acknowledged, Waiting: len(q.waiting), Losses: make(map[string]uint64, len(q.losses))}
+	for cause, n := range q.losses {
+		s.Losses[cause] = n
+	}
+	return s
+}
+
+// Run sends until ctx ends.
+func (q *Queue) Run(ctx context.Context) {
+	for {
+		d := q.next(ctx)
+		if d == nil {
+			return
+		}
+		err := q.deliver(ctx, d)
+		q.mutex.Lock()
+		switch {
+		case err == nil:
+			q.acknowledged = d.taken
+		case ctx.Err() == nil:
+			q.losses[CauseRefused] += uint64(d.records)
+			q.options.Log.Error("The collector refused a snapshot for good: it is dropped and counted", "err", err, "records", d.records)
+		}
+		q.mutex.Unlock()
+	}
+}
+
+func (q *Queue) next(ctx context.Context) *delivery {
+	for {
+		q.mutex.Lock()
+		if len(q.waiting) > 0 {
+			d := q.waiting[0]
+			q.waiting = q.waiting[1:]
+			q.mutex.Unlock()
+			return d
+		}
+		q.mutex.Unlock()
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// deliver sends the rows, and the heartbeat only when every row is acknowledged.
+func (q *Queue) deliver(ctx context.Context, d *delivery) error {
+	group, rows := errgroup.WithContext(ctx)
+	group.SetLimit(requestsInFlight)
+	for _, request := range d.rows {
+		group.Go(func() error { return q.send(rows, request) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return q.send(ctx, d.heartbeat)
+}
+
+// send retries until the request is acknowledged, refused for good, or ctx ends.
+func (q *Queue) send(ctx context.Context, request plogotlp.ExportRequest) error {
+	attempt := func() (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, q.options.RequestTimeout)
+		defer cancel()
+		response, err := q.options.Client.Send(ctx, request)
+		if err != nil {
+			if Permanent(err) {
+				err = backoff.Permanent(err)
+			}
+			return struct{}{}, err
+		}
+		if n := response.PartialSuccess().RejectedLogRecords(); n > 0 {
+			return struct{}{}, backoff.Permanent(fmt.Errorf("%d records were rejected, the first because: %s", n, response.PartialSuccess().ErrorMessage()))
+		}
+		return struct{}{}, nil
+	}
+	policy := backoff.NewExponentialBackOff()
+	policy.InitialInterval, policy.MaxInterval = 200*time.Millisecond, 10*time.Second
+	failing := false
+	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			if !failing && !errors.Is(err, context.Canceled) {
+				q.options.Log.Warn("The collector does not take records: retrying until it does", "err", err)
+			}
+			failing = true
+		}))
+	if err == nil && failing {
+		q.options.Log.Info("The collector takes records again")
+	}
+	return err
+}

@@ -1,0 +1,193 @@
+package sensor
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/process"
+	"github.com/netview-project/netview/sensor/socket"
+)
+
+// bootClock reads the clock that durations come from: it neither jumps with the
+// wall clock nor stops while the host sleeps.
+func bootClock() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		panic("CLOCK_BOOTTIME is missing: " + err.Error()) // Linux has it since 2.6.39
+	}
+	return time.Duration(now.Nano())
+}
+
+// snapshots turns socket tables into snapshots, and remembers when it first saw
+// each connection.
+type snapshots struct {
+	config    *Config
+	resource  event.Resource
+	sockets   socket.Reader
+	processes process.Table
+	table     socket.Table
+
+	began    time.Duration // on the boot clock
+	previous time.Duration // the snapshot before, 0 if there was none
+	number   uint64
+	seen     map[connectionKey]time.Duration // first sight, unknownStart where it tells nothing
+}
+
+// connectionKey is what a connection is known by without eBPF.
+type connectionKey struct {
+	netns         uint64
+	local, remote netip.AddrPort
+	inode         uint64
+}
+
+const unknownStart time.Duration = -1
+
+func newSnapshots(config *Config, resource event.Resource, log *slog.Logger) *snapshots {
+	return &snapshots{config: config, resource: resource, began: bootClock(),
+		sockets:   socket.Reader{Proc: config.Proc, Log: log},
+		processes: process.Table{Proc: config.Proc, CommandLine: config.CommandLine, Scrub: config.scrub()}}
+}
+
+// take reads the host. Its error says that nothing could be read.
+func (s *snapshots) take() (*event.Snapshot, error) {
+	begin := bootClock()
+	// Sockets first: an owner found afterwards has the socket open, while the
+	// other order would miss the processes that opened one in between.
+	if err := s.sockets.Read(&s.table); err != nil {
+		return nil, err
+	}
+	if err := s.processes.Scan(); err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	sortRows(s.table.Rows)
+	s.number++
+	snapshot := &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
+		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval}}
+	s.fill(snapshot, begin)
+	h := snapshot.Heartbeat
+	h.Uptime = (begin - s.began).Round(time.Millisecond)
+	h.CollectDuration = (bootClock() - begin).Round(time.Millisecond)
+	h.Losses = s.sockets.Counts()
+	maps.Copy(h.Losses, s.processes.Counts())
+	h.Features = map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version"}
+	s.previous = begin
+	return snapshot, nil
+}
+
+func (s *snapshots) envelope(at time.Time) event.Envelope {
+	return event.Envelope{Resource: s.resource, Timestamp: at.UTC().Truncate(time.Microsecond)}
+}
+
+// sortRows gives rows an order that hardly changes between two snapshots: in
+// ClickHouse each then nearly repeats the one before, and compresses to little.
+func sortRows(rows []socket.Row) {
+	slices.SortFunc(rows, func(a, b socket.Row) int {
+		return cmp.Or(cmp.Compare(a.Netns, b.Netns), a.Local.Compare(b.Local), a.Remote.Compare(b.Remote),
+			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Inode, b.Inode))
+	})
+}
+
+func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
+	h := snapshot.Heartbeat
+	listening := listeningPorts(s.table.Rows)
+	seen := make(map[connectionKey]time.Duration, len(s.seen))
+	for i := range s.table.Rows {
+		row := &s.table.Rows[i]
+		switch {
+		case row.IsConnection():
+			snapshot.Connections = append(snapshot.Connections, s.connection(h, row, listening, seen, now))
+		case row.IsTCPListener(), row.IsUDPListener():
+			snapshot.Listeners = append(snapshot.Listeners, s.listener(h, row))
+			if row.Protocol == socket.TCP {
+				h.TCPListeners++
+			} else {
+				h.UDPListeners++
+			}
+		case row.Protocol == socket.TCP && row.State == socket.TimeWait:
+			h.TimeWait++
+		}
+	}
+	h.Connections = uint64(len(snapshot.Connections))
+	s.seen = seen
+}
+
+func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening map[listenKey]bool, seen map[connectionKey]time.Duration, now time.Duration) *event.Connection {
+	c := &event.Connection{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Family: row.Family(),
+		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), RemoteAddress: row.Remote.Addr(), RemotePort: row.Remote.Port(),
+		State: row.State.String(), Inode: row.Inode, Process: s.process(row)}
+	switch {
+	case listening[listenKey{row.Netns, row.Local.Port()}]:
+		c.Direction, c.DirectionSource = event.DirectionInbound, event.SourceListeningPort
+	case sameHost(row) && listening[listenKey{row.Netns, row.Remote.Port()}]:
+		c.Direction, c.DirectionSource = event.DirectionOutbound, event.SourceListeningPort
+	default:
+		c.Direction = event.DirectionUnknown
+	}
+	key := connectionKey{row.Netns, row.Local, row.Remote, row.Inode}
+	first, known := s.seen[key]
+	if !known {
+		first = now
+		if s.afterGap(now) {
+			first = unknownStart
+		}
+	}
+	seen[key] = first
+	if first != unknownStart {
+		c.Duration, c.DurationSource = event.Some((now - first).Round(time.Millisecond)), event.SourceFirstSeen
+	}
+	return c
+}
+
+// sameHost reports whether both ends are surely in the same namespace, so that
+// its listeners tell who accepted.
+func sameHost(row *socket.Row) bool {
+	return row.Remote.Addr().IsLoopback() || row.Local.Addr() == row.Remote.Addr()
+}
+
+// afterGap reports whether a connection that is seen for the first time now may
+// be much older than one interval.
+func (s *snapshots) afterGap(now time.Duration) bool {
+	return s.previous == 0 || now-s.previous > 2*s.config.Interval
+}
+
+func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) *event.Listener {
+	return &event.Listener{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Transport: row.Protocol.String(), Family: row.Family(),
+		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), Ephemeral: row.Ephemeral, Inode: row.Inode, Process: s.process(row)}
+}
+
+func (s *snapshots) process(row *socket.Row) event.Process {
+	owner, known := s.processes.Owner(row.Inode)
+	if row.Inode == 0 {
+		return event.Process{} // the kernel's own, or its process has closed it
+	}
+	p := event.Process{User: s.processes.User(row.UID)}
+	if known {
+		p.PID, p.Binary, p.Name = event.Some(owner.PID), owner.Binary, owner.Name
+		p.ContainerID, p.CommandLine = owner.ContainerID, owner.CommandLine
+	}
+	return p
+}
+
+// listenKey is a TCP port that is listened on, on whatever address.
+type listenKey struct {
+	netns uint64
+	port  uint16
+}
+
+func listeningPorts(rows []socket.Row) map[listenKey]bool {
+	ports := map[listenKey]bool{}
+	for i := range rows {
+		if rows[i].IsTCPListener() {
+			ports[listenKey{rows[i].Netns, rows[i].Local.Port()}] = true
+		}
+	}
+	return ports
+}

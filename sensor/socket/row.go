@@ -1,0 +1,72 @@
+// Package socket reads the TCP and UDP sockets of every network namespace of a
+// host.
+package socket
+
+import "net/netip"
+
+// Protocol of a socket.
+type Protocol uint8
+
+// The protocols that are read.
+const (
+	TCP Protocol = iota
+	UDP
+)
+
+// String is the value of OpenTelemetry's network.transport.
+func (p Protocol) String() string {
+	if p == UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// Row is one socket of one namespace.
+type Row struct {
+	Protocol Protocol
+	State    State
+	// V4Mapped says that the socket is an IPv6 one that talks IPv4. Its
+	// addresses are given as IPv4, and so is its [Row.Family].
+	V4Mapped bool
+	// Ephemeral says that the local port lies in the range from which the
+	// kernel gives out ports by itself. It is set on UDP listeners only.
+	Ephemeral bool
+	// Local and Remote, IPv4-mapped addresses as IPv4.
+	Local, Remote netip.AddrPort
+	// Inode of the socket's file, 0 where there is none: kernel sockets,
+	// TIME_WAIT, connections not accepted yet, and sockets their process has
+	// closed.
+	Inode uint64
+	// UID of the socket's owner, in the reader's user namespace.
+	UID uint32
+	// TxQueue and RxQueue are the bytes that wait to be sent or acknowledged, and
+	// to be read. On a TCP listener RxQueue counts connections that wait for accept.
+	TxQueue, RxQueue uint32
+	// Netns is the inode of the network namespace.
+	Netns uint64
+}
+
+// IsConnection reports whether the row is a connection: TCP in any state but
+// LISTEN, TIME_WAIT and CLOSE.
+func (r *Row) IsConnection() bool {
+	return r.Protocol == TCP && r.State != Listen && r.State != TimeWait && r.State != Close
+}
+
+// IsTCPListener reports whether the row is a TCP socket in LISTEN state.
+func (r *Row) IsTCPListener() bool { return r.Protocol == TCP && r.State == Listen }
+
+// IsUDPListener reports whether the row is a UDP socket that is bound and not
+// connected. Sockets of the kernel, such as those of GTP-U and VXLAN, are
+// listeners like any other.
+func (r *Row) IsUDPListener() bool {
+	return r.Protocol == UDP && r.Local.Port() != 0 && r.Remote.Port() == 0 && r.Remote.Addr().IsUnspecified()
+}
+
+// Family is ipv4 or ipv6 by the addresses, which is the value of
+// OpenTelemetry's network.type.
+func (r *Row) Family() string {
+	if r.Local.Addr().Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
+}

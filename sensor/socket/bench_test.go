@@ -3,13 +3,11 @@ package socket
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/process/procdir"
 )
@@ -116,10 +114,6 @@ func BenchmarkWalk(b *testing.B) {
 	var w walk
 	b.ReportAllocs()
 	for b.Loop() {
-		// A directory is read once through a descriptor.
-		if _, err := unix.Seek(int(proc), 0, io.SeekStart); err != nil {
-			b.Fatal(err)
-		}
 		if _, err := w.namespaces(proc); err != nil {
 			b.Fatal(err)
 		}

@@ -63,6 +63,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	var parts []*part
 	// The last to start is the first to stop: the sensor may still deliver.
 	defer func() {
+		if errors.Is(err, context.Canceled) {
+			err = nil // told to stop while something was still starting
+		}
 		for i := len(parts) - 1; i >= 0; i-- {
 			err = errors.Join(err, parts[i].stop())
 		}
@@ -254,7 +257,7 @@ func wait(ctx context.Context, parts []*part, ready func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

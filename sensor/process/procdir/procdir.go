@@ -8,6 +8,7 @@ package procdir
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"strconv"
@@ -137,8 +138,12 @@ func (b *Buffers) ReadFile(d Dir, name string) ([]byte, error) {
 }
 
 // AppendNumbers appends the entries of d whose names are numbers up to 2³²−1:
-// processes, threads and descriptors are all named so. Others are left out.
+// processes, threads and descriptors are all named so. Others are left out. It
+// begins anew at each call.
 func (b *Buffers) AppendNumbers(numbers []uint32, d Dir) ([]uint32, error) {
+	if _, err := unix.Seek(int(d), 0, io.SeekStart); err != nil {
+		return numbers, err
+	}
 	if b.entries == nil {
 		b.entries = make([]byte, 32<<10)
 	}

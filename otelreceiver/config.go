@@ -3,6 +3,7 @@ package otelreceiver
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -108,6 +109,17 @@ func (c *Config) Validate() error {
 	}
 	if !c.Protocols.GRPC.HasValue() && !c.Protocols.HTTP.HasValue() {
 		wrong("protocols", "give grpc, http or both")
+	}
+	endpoint := func(protocol string, address confignet.AddrConfig) {
+		if _, _, err := net.SplitHostPort(address.Endpoint); err != nil && address.Transport == confignet.TransportTypeTCP {
+			wrong("protocols::"+protocol+"::endpoint", "%q is not host:port, such as 127.0.0.1:4317", address.Endpoint)
+		}
+	}
+	if c.Protocols.GRPC.HasValue() {
+		endpoint("grpc", c.Protocols.GRPC.Get().NetAddr)
+	}
+	if c.Protocols.HTTP.HasValue() {
+		endpoint("http", c.Protocols.HTTP.Get().NetAddr)
 	}
 	if c.MaxInFlightMiB < 1 {
 		wrong("max_in_flight_mib", "%d is not valid: it must be at least 1", c.MaxInFlightMiB)

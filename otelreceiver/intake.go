@@ -37,6 +37,39 @@ type intake struct {
 	inFlight atomic.Int64
 }
 
+// What becomes of a record beside its refusal by an [event.Cause].
+const (
+	outcomeStored      = "stored"
+	outcomeQuarantined = "quarantined"
+)
+
+// Answers to a request.
+const (
+	answerOK         = "ok"
+	answerPartial    = "partial"
+	answerNotReady   = "not_ready"
+	answerOverloaded = "overloaded"
+	answerFailed     = "failed"
+)
+
+// startCounters gives every series its zero, so that the first loss is a rise.
+func startCounters(telemetry *metadata.Telemetry) {
+	ctx := context.Background()
+	for _, outcome := range []string{outcomeStored, outcomeQuarantined} {
+		telemetry.Records.Add(ctx, 0, metric.WithAttributes(attribute.String("outcome", outcome)))
+	}
+	for _, cause := range event.Causes() {
+		telemetry.Records.Add(ctx, 0, metric.WithAttributes(attribute.String("outcome", string(cause))))
+	}
+	for _, answer := range []string{answerOK, answerPartial, answerNotReady, answerOverloaded, answerFailed} {
+		telemetry.Requests.Add(ctx, 0, metric.WithAttributes(attribute.String("answer", answer)))
+	}
+	for _, result := range []string{resultOK, resultError} {
+		telemetry.Commits.Add(ctx, 0, metric.WithAttributes(attribute.String("result", result)))
+	}
+	telemetry.InFlight.Add(ctx, 0)
+}
+
 // retryDelay is what an overloaded receiver asks of senders.
 const retryDelay = time.Second
 
@@ -47,7 +80,7 @@ func (in *intake) take(ctx context.Context, logs plog.Logs, size int64, sent str
 	response := plogotlp.NewExportResponse()
 	if now := in.inFlight.Add(size); now > in.limit {
 		in.inFlight.Add(-size)
-		return response, in.answer(ctx, "overloaded", overloaded(now, in.limit))
+		return response, in.answer(ctx, answerOverloaded, overloaded(now, in.limit))
 	}
 	in.telemetry.InFlight.Add(ctx, size)
 	defer func() {
@@ -58,20 +91,20 @@ func (in *intake) take(ctx context.Context, logs plog.Logs, size int64, sent str
 	request := in.read(logs, sent)
 	if len(request.events)+len(request.quarantined) > 0 {
 		if err := in.store.Commit(ctx, request.addTo); err != nil {
-			return response, in.answer(ctx, "not_ready", status.Error(codes.Unavailable, err.Error()))
+			return response, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
 		}
 	} else if err := in.store.Err(); err != nil && request.rejected == 0 {
-		return response, in.answer(ctx, "not_ready", status.Error(codes.Unavailable, err.Error()))
+		return response, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
 	}
 	if in.next != nil {
 		if err := in.forward(ctx, logs, request); err != nil {
-			return response, in.answer(ctx, "failed", err)
+			return response, in.answer(ctx, answerFailed, err)
 		}
 	}
 	in.count(ctx, request)
-	answer := "ok"
+	answer := answerOK
 	if request.rejected > 0 {
-		answer = "partial"
+		answer = answerPartial
 		response.PartialSuccess().SetRejectedLogRecords(int64(request.rejected))
 		response.PartialSuccess().SetErrorMessage(request.first)
 	}
@@ -148,11 +181,11 @@ func (in *intake) readRecord(r *request, clock clock, resource pcommon.Map, reco
 	}
 	if reason := clock.disbelieve(record.Timestamp()); reason != "" {
 		r.quarantined = append(r.quarantined, clock.quarantine(reason, e, resource, record))
-		r.outcomes["quarantined"]++
+		r.outcomes[outcomeQuarantined]++
 		return false
 	}
 	r.events = append(r.events, e)
-	r.outcomes["stored"]++
+	r.outcomes[outcomeStored]++
 	return false
 }
 

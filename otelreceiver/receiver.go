@@ -49,6 +49,7 @@ func newReceiver(config *Config, settings receiver.Settings, next consumer.Logs)
 // Start opens the listeners and begins to connect to ClickHouse. A ClickHouse
 // that is away is no error: until it answers, senders are told to retry.
 func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error {
+	startCounters(r.telemetry)
 	store, err := clickhouse.Start(r.storeOptions(host))
 	if err != nil {
 		return err
@@ -72,6 +73,7 @@ func (r *netviewReceiver) storeOptions(host component.Host) clickhouse.Options {
 			Heartbeats: ch.Retention.Heartbeats, Quarantine: ch.Retention.Quarantine},
 		CommitInterval: ch.CommitInterval, CommitTimeout: ch.CommitTimeout, MaxRows: ch.MaxCommitRows,
 		Ready:     func(err error) { r.report(host, err) },
+		Warn:      func(err error) { r.settings.Logger.Warn("The schema is not complete", zap.Error(err)) },
 		Committed: r.committed,
 	}
 }
@@ -92,10 +94,16 @@ func (r *netviewReceiver) report(host component.Host, err error) {
 	}
 }
 
+// Results of a commit.
+const (
+	resultOK    = "ok"
+	resultError = "error"
+)
+
 func (r *netviewReceiver) committed(rows int, took time.Duration, err error) {
-	result := "ok"
+	result := resultOK
 	if err != nil {
-		result = "error"
+		result = resultError
 	}
 	ctx := context.Background()
 	r.telemetry.Commits.Add(ctx, 1, metric.WithAttributes(attribute.String("result", result)))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
@@ -59,19 +58,9 @@ func (b *Batch) Rows() int { return b.rows }
 // rows it closes are stored.
 var commitOrder = []event.Kind{event.KindConnection, event.KindListener, event.KindHeartbeat}
 
-// insertSettings are set explicitly because their defaults differ between
-// versions: an acknowledgement must mean that the rows are committed, and equal
-// blocks are told apart by the identity in the key, not by their bytes.
-var insertSettings = clickhouse.Settings{
-	"async_insert":       clickhouse.CustomSetting{Value: "0"},
-	"insert_deduplicate": clickhouse.CustomSetting{Value: "0"},
-	"deduplicate_insert": clickhouse.CustomSetting{Value: "disable"},
-}
-
-// commit stores the batch. When it returns nil every row is committed; after an
+// commit stores the batch over a connection of [openWriter]. When it returns nil every row is committed; after an
 // error some may be, and sending them again is harmless.
 func (b *Batch) commit(ctx context.Context, conn driver.Conn, database string) error {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(insertSettings))
 	for _, kind := range commitOrder {
 		if err := b.insert(ctx, conn, database, b.tables[kind]); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 )
 
 //go:embed schema
@@ -68,11 +69,20 @@ type migration struct {
 	statements []string
 }
 
+// optional is a file of schema/optional: an index that only newer servers have,
+// and that nothing but speed rests on. Its first line says since which version.
+type optional struct {
+	name       string
+	since      proto.Version
+	statements []string
+}
+
 // schema is the whole of the SQL for one database.
 type schema struct {
 	database   string
 	migrations []migration
 	views      []string
+	optionals  []optional
 }
 
 func newSchema(database string, retention Retention) (*schema, error) {
@@ -94,11 +104,21 @@ func newSchema(database string, retention Retention) (*schema, error) {
 			return err
 		}
 		statements := split(fill.Replace(string(text)))
-		if path.Base(path.Dir(file)) == "views" {
+		stem := strings.TrimSuffix(path.Base(file), ".sql")
+		switch path.Base(path.Dir(file)) {
+		case "views":
 			s.views = append(s.views, statements...)
 			return nil
+		case "optional":
+			first, _, _ := strings.Cut(string(text), "\n")
+			since := proto.ParseVersion(strings.TrimPrefix(first, "-- since "))
+			if since == (proto.Version{}) {
+				return fmt.Errorf("schema file %s does not begin with `-- since` and a version of three numbers", file)
+			}
+			s.optionals = append(s.optionals, optional{stem, since, statements})
+			return nil
 		}
-		number, name, _ := strings.Cut(strings.TrimSuffix(path.Base(file), ".sql"), "_")
+		number, name, _ := strings.Cut(stem, "_")
 		version, err := strconv.ParseUint(number, 10, 32)
 		if err != nil {
 			return fmt.Errorf("schema file %s does not begin with its version", file)
@@ -136,6 +156,9 @@ func SQL(database string, retention Retention) (string, error) {
 		statements = append(statements, s.recordVersion(m))
 	}
 	statements = append(statements, s.views...)
+	for _, o := range s.optionals {
+		statements = append(statements, o.statements...)
+	}
 	return strings.Join(statements, ";\n\n") + ";\n", nil
 }
 
@@ -179,8 +202,9 @@ func (s *schema) version(ctx context.Context, conn driver.Conn) (uint32, error) 
 }
 
 // apply brings the database to the newest version. Every statement can be
-// repeated, so several collectors may do this at once.
-func (s *schema) apply(ctx context.Context, conn driver.Conn, retention Retention) error {
+// repeated, so several collectors may do this at once. warn is told of optional
+// indexes that could not be made.
+func (s *schema) apply(ctx context.Context, conn driver.Conn, server proto.Version, retention Retention, warn func(error)) error {
 	version, err := s.version(ctx, conn)
 	if err != nil {
 		return err
@@ -220,6 +244,16 @@ func (s *schema) apply(ctx context.Context, conn driver.Conn, retention Retentio
 	for _, statement := range s.views {
 		if err := run(statement); err != nil {
 			return err
+		}
+	}
+	for _, o := range s.optionals {
+		if !proto.CheckMinVersion(o.since, server) {
+			continue
+		}
+		for _, statement := range o.statements {
+			if err := run(statement); err != nil {
+				warn(fmt.Errorf("the optional index %s is not there, searches by it are slower: %w", o.name, err))
+			}
 		}
 	}
 	return s.retain(ctx, conn, retention, run)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/cenkalti/backoff/v5"
 )
@@ -33,6 +32,8 @@ type Options struct {
 	CommitTimeout time.Duration
 	// Ready is told when the store begins or ceases to accept (err says why).
 	Ready func(err error)
+	// Warn is told of what is missing without harm.
+	Warn func(err error)
 	// Committed is told of each commit: its rows, time and outcome.
 	Committed func(rows int, took time.Duration, err error)
 }
@@ -64,32 +65,6 @@ type pending struct {
 }
 
 func newPending() *pending { return &pending{batch: NewBatch(), done: make(chan struct{})} }
-
-// CheckDSN returns an error unless the DSN can be parsed. The error never
-// quotes it, since it may hold a password.
-func CheckDSN(dsn string) error {
-	options, err := clickhouse.ParseDSN(dsn)
-	if err != nil || len(options.Addr) == 0 || options.Addr[0] == "" {
-		return errors.New("is not a ClickHouse DSN: use clickhouse://USER:PASSWORD@HOST:9000 (native) or http://USER:PASSWORD@HOST:8123")
-	}
-	return nil
-}
-
-// Open connects to the server of a DSN.
-func Open(dsn string) (driver.Conn, error) {
-	if err := CheckDSN(dsn); err != nil {
-		return nil, err
-	}
-	options, err := clickhouse.ParseDSN(dsn)
-	if err != nil {
-		return nil, CheckDSN(dsn)
-	}
-	if options.DialTimeout == 0 {
-		options.DialTimeout = 5 * time.Second
-	}
-	options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
-	return clickhouse.Open(options)
-}
 
 // Start begins to connect in the background; it does no I/O itself. The store
 // accepts nothing until ClickHouse has answered and the schema is right.
@@ -218,41 +193,19 @@ func (s *Store) prepare(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	defer owner.Close()
-	if err := checkServer(ctx, owner); err != nil {
+	server, err := checkServer(owner)
+	if err != nil {
 		return nil, err
 	}
 	if s.options.ApplySchema {
-		err = s.schema.apply(ctx, owner, s.options.Retention)
+		err = s.schema.apply(ctx, owner, server, s.options.Retention, s.options.Warn)
 	} else {
 		err = s.schema.verify(ctx, owner)
 	}
 	if err != nil {
 		return nil, err
 	}
-	conn, err := Open(s.options.DSN)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.Ping(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("connecting to ClickHouse as the writer: %w", err)
-	}
-	return conn, nil
-}
-
-// oldestServer is the first release with parameterized views and every column
-// type of the schema, by ClickHouse's own changelog. Only 26.7 was run.
-const oldestServer = 23
-
-func checkServer(ctx context.Context, conn driver.Conn) error {
-	version, err := conn.ServerVersion()
-	if err != nil {
-		return fmt.Errorf("connecting to ClickHouse: %w", err)
-	}
-	if version.Version.Major < oldestServer {
-		return fmt.Errorf("ClickHouse %s is too old: netview needs %d.1 or later (26.7 is what it is tested with)", version.Version, oldestServer)
-	}
-	return nil
+	return openWriter(ctx, s.options.DSN)
 }
 
 // commitLoop commits batches until one fails or ctx ends. It is the only one

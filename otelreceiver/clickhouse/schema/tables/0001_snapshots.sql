@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS {{database}}.snapshot_connections
     duration_source LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
     remote_name LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
     attributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    received DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1))
+    received DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
+    INDEX remote_address_bloom remote_address TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toStartOfHour(timestamp)

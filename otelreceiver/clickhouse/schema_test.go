@@ -1,0 +1,241 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
+	"github.com/google/uuid"
+
+	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/internal/testch"
+	"github.com/netview-project/netview/internal/testevent"
+	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
+)
+
+// TestTablesFollowTheContract holds every table against the field table of its
+// kind: a column for each field, nullable exactly where the field may be null.
+func TestTablesFollowTheContract(t *testing.T) {
+	ch := testch.Start(t)
+	startReady(t, ch)
+	owner := connect(t, ch, engine.Owner)
+	for _, kind := range event.Kinds() {
+		want := []string{"attributes false", "received false"}
+		for _, f := range event.Fields(kind) {
+			want = append(want, fmt.Sprintf("%s %t", f.Column, f.Null != ""))
+			if name := ColumnName(&f); name != f.Column {
+				want = append(want, fmt.Sprintf("%s %t", name, f.Null != ""))
+			}
+		}
+		table := tableOf[kind]
+		got := texts(t, owner, "SELECT concat(name, ' ', position(type, 'Nullable(') > 0 ? 'true' : 'false') FROM system.columns WHERE database = 'netview' AND table = '"+table+"'")
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has\n%v\nwant\n%v", table, got, want)
+		}
+		key := texts(t, owner, "SELECT engine || ' ' || sorting_key FROM system.tables WHERE database = 'netview' AND name = '"+table+"'")
+		if len(key) != 1 || key[0] != "ReplacingMergeTree sensor_id, timestamp, session, sequence" {
+			t.Errorf("%s is %v", table, key)
+		}
+	}
+}
+
+// text is how ClickHouse's toString shows the value that v points to.
+func text(v any) string {
+	switch v := v.(type) {
+	case *string:
+		if *v == "" {
+			return "NULL"
+		}
+		return *v
+	case *bool:
+		return strconv.FormatBool(*v)
+	case *uint16:
+		return strconv.FormatUint(uint64(*v), 10)
+	case *uint64:
+		return strconv.FormatUint(*v, 10)
+	case *event.Optional[uint32]:
+		if !v.Known {
+			return "NULL"
+		}
+		return strconv.FormatUint(uint64(v.Value), 10)
+	case *time.Duration:
+		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64)
+	case *event.Optional[time.Duration]:
+		if !v.Known {
+			return "NULL"
+		}
+		return strconv.FormatFloat(v.Value.Seconds(), 'f', -1, 64)
+	case *netip.Addr:
+		return "::ffff:" + v.String()
+	case *uuid.UUID:
+		return v.String()
+	case *time.Time:
+		return v.Format("2006-01-02 15:04:05.000000")
+	case *map[string]uint64:
+		return fmt.Sprintf("{'a':%d,'b':%d}", (*v)["a"], (*v)["b"])
+	case *map[string]string:
+		return fmt.Sprintf("{'tcp':'%s','udp':'%s'}", (*v)["tcp"], (*v)["udp"])
+	}
+	return fmt.Sprintf("unknown type %T", v)
+}
+
+func TestEveryFieldComesBack(t *testing.T) {
+	ch := testch.Start(t)
+	store := startReady(t, ch)
+	reader := connect(t, ch, engine.Reader)
+	for _, kind := range event.Kinds() {
+		full, bare := testevent.Filled(t, kind), testevent.WithNulls(t, kind)
+		full.Env().Attributes = map[string]string{"netview.later": "7"}
+		bare.Env().Sequence += 100
+		store.commit(t, full, bare)
+		for _, want := range []event.Event{full, bare} {
+			for _, f := range event.Fields(kind) {
+				if f.Column == "losses" || f.Column == "features" {
+					f.Column = "mapSort(" + f.Column + ")"
+				}
+				got := texts(t, reader, fmt.Sprintf("SELECT ifNull(toString(%s), 'NULL') FROM netview.%s WHERE sequence = %d", f.Column, tableOf[kind], want.Env().Sequence))
+				if len(got) != 1 || got[0] != text(f.Value(want)) {
+					t.Errorf("%s.%s is %q, want %q", kind, f.Column, got, text(f.Value(want)))
+				}
+			}
+		}
+		if got := texts(t, reader, "SELECT toString(attributes) FROM netview."+tableOf[kind]+" ORDER BY sequence"); !slices.Equal(got, []string{"{'netview.later':'7'}", "{}"}) {
+			t.Errorf("attributes of %s: %q", kind, got)
+		}
+	}
+}
+
+func TestManyApplyTheSchemaAtOnce(t *testing.T) {
+	ch := testch.Start(t)
+	var stores []*watched
+	for range 8 {
+		stores = append(stores, startStore(t, ch, nil))
+	}
+	record := testevent.Filled(t, event.KindListener)
+	for _, s := range stores {
+		if err := s.said(t); err != nil {
+			t.Error(err)
+		}
+		s.commit(t, record)
+	}
+	if got := texts(t, connect(t, ch, engine.Reader), "SELECT toString(count()) FROM netview.snapshot_listeners FINAL"); got[0] != "1" {
+		t.Errorf("one record sent through 8 collectors is stored %s times", got[0])
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	ch := testch.Start(t)
+	startReady(t, ch)
+	if err := connect(t, ch, engine.Owner).Exec(context.Background(), "INSERT INTO netview.schema_versions (version, name) VALUES (99, 'later')"); err != nil {
+		t.Fatal(err)
+	}
+	store := startStore(t, ch, nil)
+	var newer *NewerSchemaError
+	if err := store.said(t); !errors.As(err, &newer) || newer.Have != 99 || newer.Know != 1 {
+		t.Errorf("said %v, want a NewerSchemaError", err)
+	}
+	if err := store.Commit(context.Background(), func(*Batch) { t.Error("a record was taken") }); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "99") {
+		t.Errorf("Commit: %v", err)
+	}
+}
+
+// TestSchemaByHand applies what `netview schema` prints, as an operator does
+// who gives collectors no right to alter tables.
+func TestSchemaByHand(t *testing.T) {
+	ch := testch.Start(t)
+	store := startStore(t, ch, func(o *Options) { o.ApplySchema, o.SchemaDSN = false, "" })
+	if err := store.said(t); err == nil || !strings.Contains(err.Error(), "netview schema") {
+		t.Errorf("without a schema: %v", err)
+	}
+	sql, err := SQL("netview", DefaultRetention())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := connect(t, ch, engine.Owner)
+	for _, statement := range split(sql) {
+		if err := owner.Exec(context.Background(), statement); err != nil {
+			t.Fatalf("%v\n%s", err, statement)
+		}
+	}
+	for err := store.said(t); err != nil; err = store.said(t) {
+	}
+	store.commit(t, testevent.Filled(t, event.KindConnection))
+}
+
+func TestRetention(t *testing.T) {
+	ch := testch.Start(t)
+	startReady(t, ch)
+	store := startStore(t, ch, func(o *Options) { o.Retention.Connections = 2 * time.Hour })
+	if err := store.said(t); err != nil {
+		t.Fatal(err)
+	}
+	for i, age := range []time.Duration{10 * time.Minute, 5 * time.Hour} {
+		e := testevent.Filled(t, event.KindConnection)
+		e.Env().Timestamp, e.Env().Sequence = time.Now().Add(-age), uint64(i+1)
+		store.commit(t, e)
+	}
+	owner := connect(t, ch, engine.Owner)
+	if err := owner.Exec(context.Background(), "OPTIMIZE TABLE netview.snapshot_connections FINAL"); err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, owner, "SELECT toString(sequence) FROM netview.snapshot_connections"); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("kept the rows %v, want only that of ten minutes ago", got)
+	}
+	for _, r := range DefaultRetention().tables() {
+		if r.table == "snapshot_connections" {
+			r.keep = 2 * time.Hour
+		}
+		got := texts(t, owner, "SELECT engine_full FROM system.tables WHERE database = 'netview' AND name = '"+r.table+"'")
+		if !strings.Contains(got[0], "TTL "+r.ttl()) {
+			t.Errorf("%s: %s, want TTL %s", r.table, got[0], r.ttl())
+		}
+	}
+}
+
+func TestOptionalIndexesFollowTheServer(t *testing.T) {
+	ch := testch.Start(t)
+	owner := connect(t, ch, engine.Owner)
+	s, err := newSchema("netview", DefaultRetention())
+	if err != nil {
+		t.Fatal(err)
+	}
+	indexes := func(conn driver.Conn, version string) []string {
+		t.Helper()
+		warn := func(err error) { t.Error(err) }
+		if err := s.apply(context.Background(), conn, proto.ParseVersion(version), DefaultRetention(), warn); err != nil {
+			t.Fatal(err)
+		}
+		return texts(t, conn, "SELECT extract(create_table_query, 'INDEX binary_text .*? GRANULARITY') FROM system.tables WHERE database = 'netview' AND name = 'snapshot_connections'")
+	}
+	if got := indexes(owner, "25.8.1"); got[0] != "" {
+		t.Errorf("a server of 25.8 is given the index %s", got[0])
+	}
+	if got := indexes(owner, "26.2.1"); got[0] == "" {
+		t.Error("a server of 26.2 is not given the index")
+	}
+}
+
+func TestErrorsHoldNoPassword(t *testing.T) {
+	ch := testch.Start(t)
+	store := startStore(t, ch, func(o *Options) {
+		o.SchemaDSN = strings.Replace(o.SchemaDSN, "netview_owner:", "netview_owner:hunter2", 1)
+	})
+	if err := store.said(t); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("said %v, want a refusal without the password", err)
+	}
+	for _, dsn := range []string{"", "hunter2", "clickhouse://u:hunter2@", "mysql://u:hunter2@h", "clickhouse://u:hunter2@h:9000?dial_timeout=x", "://u:hunter2@h"} {
+		if err := CheckDSN(dsn); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("CheckDSN(%q): %v", dsn, err)
+		}
+	}
+}

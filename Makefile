@@ -1,36 +1,63 @@
 # Two commands do all the set-up: `make run` and `make test`.
-CHDB := chdb@3.4.0
-LIBRARY := var/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
-GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
 export CGO_ENABLED := 0
 
-.PHONY: all run build deps test lint
+# Everything that is made but committed goes below STATE: data, engine, tools.
+STATE ?= var
+BIN := $(if $(filter var,$(STATE)),bin,$(STATE)/bin)
+CHDB := chdb@3.4.0
+ENGINE := $(STATE)/npm/.installed-$(CHDB)
+LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
+PROMETHEUS := v0.316.0
+PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
+GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+
+.PHONY: all run build deps test lint generate go npm writable
 
 all: build
 
-## build: netview's programs into bin/
-build:
-	@mkdir -p bin
-	@echo "Building (the first time takes a minute or two) …"
-	@go build -o bin/ ./cmd/...
-
-## deps: the ClickHouse engine (about 550 MB on disk), once
-deps: $(LIBRARY)
-
-$(LIBRARY):
-	@echo "Installing the ClickHouse engine ($(CHDB)) into var/npm; this is done once …"
-	@mkdir -p var/npm
-	npm install --prefix var/npm --no-save --ignore-scripts $(CHDB)
-	@touch $@
-
 ## run: ClickHouse, collector and sensor on this host; Ctrl-C stops them
 run: deps build
-	@exec bin/netview run $(RUN_FLAGS)
+	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
+
+## build: netview's programs
+build: go writable
+	@echo "Building (the first time takes a few minutes) …"
+	@go build -v -o $(BIN)/ ./cmd/... 2>&1 | awk '/^[^ :\043]+$$/ { if (++n % 100 == 0) print "  " n " packages compiled"; next } { print > "/dev/stderr" }'
+
+## deps: the ClickHouse engine, once
+deps: $(ENGINE)
+
+$(ENGINE): | npm writable
+	@mkdir -p $(STATE)/npm
+	@echo "Installing the ClickHouse engine, $(CHDB), 550 MB on disk; this is done once …"
+	@npm install --prefix $(STATE)/npm --no-save --ignore-scripts --no-audit --no-fund $(CHDB) & \
+	npm=$$!; while sleep 2; kill -0 $$npm 2>/dev/null; do du -sm $(STATE)/npm 2>/dev/null | awk '{ print "  " $$1 " MB" }'; done; wait $$npm
+	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: deps lint
+test: deps build lint $(PROMTOOL)
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
 
-lint:
-	@test -z "$$(gofmt -l . | grep -v node_modules)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
-	go vet ./...
+$(PROMTOOL): | go writable
+	@echo "Building promtool $(PROMETHEUS); this is done once …"
+	@mkdir -p $(@D)
+	@GOBIN=$(abspath $(@D)) go install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@$(PROMETHEUS)
+	@mv $(@D)/promtool $@
+
+lint: go
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	@go vet ./...
+
+## generate: what follows from the code; tests fail where it is not current
+generate: go
+	@go run ./internal/gendocs docs
+
+go npm:
+	@command -v $@ >/dev/null || { echo "netview: $@ is not installed or not in PATH: install it (README, \"Run it\")" >&2; exit 1; }
+
+writable:
+	@mkdir -p $(STATE) $(BIN) 2>/dev/null && test -w $(STATE) -a -w $(BIN) || \
+	{ echo "netview: cannot write to $(STATE) and $(BIN) in $(CURDIR): give a directory that you can write to, as in: make run STATE=/var/tmp/netview" >&2; exit 1; }

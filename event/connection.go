@@ -93,6 +93,6 @@ var connectionFields = append(append([]Field{
 		Null: unknownDuration, at: of(func(c *Connection) any { return &c.Duration })},
 	Field{Column: "duration_source", Attribute: AttrDurationSource, Scope: ScopeRecord, Source: "how duration_secs is known",
 		Null: unknownDuration, at: of(func(c *Connection) any { return &c.DurationSource })},
-	Field{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names seen by the sensor",
-		Null: "no name is known", at: of(func(c *Connection) any { return &c.RemoteName })},
+	Field{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
+		Null: "no name is known (always, until there are DNS events)", at: of(func(c *Connection) any { return &c.RemoteName })},
 )

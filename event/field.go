@@ -88,7 +88,7 @@ var commonFields = []Field{
 		at: env(func(e *Envelope) any { return &e.Session })},
 	{Column: "sequence", Attribute: AttrSequence, Scope: ScopeRecord, Source: "given when the record is appended for sending",
 		at: env(func(e *Envelope) any { return &e.Sequence })},
-	{Column: "timestamp", Attribute: "Timestamp", Scope: ScopeNative, Source: "wall clock",
+	{Column: "timestamp", Attribute: "Timestamp", Scope: ScopeNative, Unit: "µs", Source: "wall clock",
 		at: env(func(e *Envelope) any { return &e.Timestamp })},
 	{Column: "host_name", Attribute: string(semconv.HostNameKey), Scope: ScopeResource, Source: "uname",
 		Null: "the host has no name", at: env(func(e *Envelope) any { return &e.HostName })},

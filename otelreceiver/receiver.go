@@ -46,10 +46,14 @@ func newReceiver(config *Config, settings receiver.Settings, next consumer.Logs)
 	return &netviewReceiver{config: config, settings: settings, telemetry: telemetry, next: next}, nil
 }
 
+var errConnecting = errors.New("connecting to ClickHouse")
+
 // Start opens the listeners and begins to connect to ClickHouse. A ClickHouse
 // that is away is no error: until it answers, senders are told to retry.
 func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error {
 	startCounters(r.telemetry)
+	// Without this the Collector would call a started component healthy.
+	componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(errConnecting))
 	store, err := clickhouse.Start(r.storeOptions(host))
 	if err != nil {
 		return err

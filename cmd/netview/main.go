@@ -29,6 +29,8 @@ func main() {
 	run.Flag("bin", "Directory of netview's programs (default: that of this one).").StringVar(&options.Bin)
 	run.Flag("library", "Path of the ClickHouse engine, libchdb.so.").Default(filepath.Join("var/npm", engine.LibraryPath)).StringVar(&options.Library)
 	run.Flag("collector-config", "Configuration of the collector.").Default("deploy/collector.yaml").StringVar(&options.CollectorConfig)
+	run.Flag("clickhouse-dsn", "Another ClickHouse server, as clickhouse://USER@HOST:9000; a DSN with a password is taken from NETVIEW_CLICKHOUSE_DSN or the file that NETVIEW_CLICKHOUSE_DSN_FILE names.").StringVar(&options.ClickHouseDSN)
+	run.Flag("database", "Database on another ClickHouse server.").Envar("NETVIEW_CLICKHOUSE_DATABASE").Default("netview").StringVar(&options.Database)
 	run.Flag("sensor-id", "Name of the sensor (default: the host's name).").Envar("NETVIEW_SENSOR_ID").StringVar(&options.SensorID)
 	run.Flag("interval", "Time between two heartbeats.").Default("15s").DurationVar(&options.Interval)
 	run.Flag("metrics-address", "The sensor's metrics.").Default("127.0.0.1:9765").StringVar(&options.Metrics)

@@ -3,15 +3,17 @@ package testch
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/netview-project/netview/internal/testbin"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
 
@@ -22,18 +24,6 @@ type Server struct {
 	options engine.Options
 }
 
-var executable = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "netview-test-")
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "netview-clickhouse")
-	build := exec.Command("go", "build", "-o", file, "github.com/netview-project/netview/cmd/netview-clickhouse")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	return file, build.Run()
-})
-
 // Library is where the engine's library is looked for.
 func Library() string {
 	if file := os.Getenv("NETVIEW_CHDB_LIBRARY"); file != "" {
@@ -43,14 +33,8 @@ func Library() string {
 	return filepath.Join(filepath.Dir(self), "../../var/npm", engine.LibraryPath)
 }
 
-// Main removes what the tests of a package built; call it from TestMain.
-func Main(m *testing.M) {
-	code := m.Run()
-	if file, err := executable(); err == nil {
-		os.RemoveAll(filepath.Dir(file))
-	}
-	os.Exit(code)
-}
+// Main is [testbin.Main]; call it from TestMain.
+func Main(m *testing.M) { testbin.Main(m) }
 
 // Start runs an engine until the test ends, or skips the test where there is none.
 func Start(t testing.TB) *Server {
@@ -58,11 +42,7 @@ func Start(t testing.TB) *Server {
 	if _, err := os.Stat(Library()); err != nil {
 		t.Skipf("no ClickHouse engine: %v (run `make deps`)", err)
 	}
-	file, err := executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{t: t, options: engine.Options{Executable: file, Library: Library(), DataDir: t.TempDir(),
+	s := &Server{t: t, options: engine.Options{Executable: testbin.Path(t, "netview-clickhouse"), Library: Library(), DataDir: t.TempDir(),
 		TCPAddress: FreeAddress(t), HTTPAddress: FreeAddress(t)}}
 	s.Restart()
 	t.Cleanup(func() {
@@ -89,13 +69,23 @@ func (s *Server) Restart() {
 	}
 }
 
-// FreeAddress returns a loopback address that nobody listens on.
+// port is the last that [FreeAddress] has tried.
+var port atomic.Uint32
+
+func init() { port.Store(10_000 + rand.Uint32N(20_000)) }
+
+// FreeAddress returns a loopback address that nobody listens on. It stays below
+// the ports that the kernel hands out by itself, where a client of another test
+// could take it before the test does.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+port.Add(1)%20_000)
+		if listener, err := net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no free port between 10000 and 30000")
+	return ""
 }

@@ -17,6 +17,9 @@ var tableOf = map[event.Kind]string{
 	event.KindHeartbeat:  "heartbeats",
 }
 
+// TableName is the table that holds the records of a kind.
+func TableName(kind event.Kind) string { return tableOf[kind] }
+
 // column gathers the values of one field over many records.
 type column interface {
 	add(e event.Event)

@@ -27,6 +27,12 @@ func CheckDSN(dsn string) error {
 	return nil
 }
 
+// HasPassword reports whether a valid DSN holds a password.
+func HasPassword(dsn string) bool {
+	options, err := clickhouse.ParseDSN(dsn)
+	return err == nil && options.Auth.Password != ""
+}
+
 // Open connects to the server of a DSN.
 func Open(dsn string) (driver.Conn, error) { return open(dsn, nil) }
 

@@ -9,14 +9,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
@@ -28,16 +25,16 @@ type Options struct {
 	State, Bin, Library, CollectorConfig, SensorID string
 	Interval                                       time.Duration
 
+	// ClickHouseDSN names another ClickHouse server, without a password.
+	ClickHouseDSN string
+	// Database on that server.
+	Database string
+
 	Metrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
 }
 
-// Environment variables by which another ClickHouse server is used. A DSN holds
-// a password, so it is never taken from the command line.
-const (
-	envDSN      = "NETVIEW_CLICKHOUSE_DSN"
-	envOwnerDSN = "NETVIEW_CLICKHOUSE_OWNER_DSN"
-	envReadDSN  = "NETVIEW_CLICKHOUSE_READER_DSN"
-)
+// embeddedDatabase is the one that the users of the embedded engine have rights to.
+const embeddedDatabase = "netview"
 
 // patience is how long a part may take to become ready, and to stop.
 const (
@@ -45,104 +42,187 @@ const (
 	stopPatience = 10 * time.Second
 )
 
-// part is a running program of netview.
-type part struct {
-	name, log string
-	command   *exec.Cmd
-	done      chan struct{}
-}
-
 // Run starts everything, prints where to look and a line for each heartbeat, and
 // stops everything when ctx ends.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
-	lock, err := prepare(&o)
+	server, err := findServer(o.ClickHouseDSN, o.Database)
+	if err != nil {
+		return err
+	}
+	lock, err := prepare(&o, server.embedded)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	var parts []*part
-	// The last to start is the first to stop: the sensor may still deliver.
+	r := &run{options: o, server: server, out: out}
 	defer func() {
 		if errors.Is(err, context.Canceled) {
 			err = nil // told to stop while something was still starting
 		}
-		for i := len(parts) - 1; i >= 0; i-- {
-			err = errors.Join(err, parts[i].stop())
-		}
+		err = errors.Join(err, r.stop())
 		if ctx.Err() != nil && err == nil {
 			fmt.Fprintln(out, "Stopped. The data is kept in", o.State)
 		}
 	}()
-	start := func(name string, environment []string, arguments ...string) error {
-		p, err := launch(&o, name, environment, arguments...)
-		if err == nil {
-			parts = append(parts, p)
-		}
-		return err
-	}
-
-	dsn, owner, reader := os.Getenv(envDSN), os.Getenv(envOwnerDSN), os.Getenv(envReadDSN)
-	if reader == "" {
-		reader = dsn
-	}
-	if dsn == "" {
-		data := filepath.Join(o.State, "clickhouse")
-		fmt.Fprintln(out, "Starting ClickHouse …")
-		if err := start("netview-clickhouse", nil, "--library", o.Library, "--data", data, "--tcp-address", o.ClickHouseTCP, "--http-address", o.ClickHouseHTTP); err != nil {
-			return err
-		}
-		reader = "clickhouse://" + engine.Reader + "@" + o.ClickHouseTCP
-		// The files are from an earlier run, or come just after the ports open.
-		if err := wait(ctx, parts, func() (err error) {
-			if err = ping(ctx, reader); err != nil {
-				return err
-			}
-			if dsn, err = readDSN(data, "writer"); err != nil {
-				return err
-			}
-			owner, err = readDSN(data, "owner")
-			return err
-		}); err != nil {
+	if server.embedded {
+		if err := r.startClickHouse(ctx); err != nil {
 			return err
 		}
 	}
-
-	fmt.Fprintln(out, "Starting the collector …")
-	_, metricsPort, err := net.SplitHostPort(o.CollectorMetrics)
-	if err != nil {
-		return fmt.Errorf("--collector-metrics-address %q: %w", o.CollectorMetrics, err)
-	}
-	if err := start("netview-collector", []string{
-		envDSN + "=" + dsn, envOwnerDSN + "=" + owner, "NETVIEW_OTLP_GRPC_ENDPOINT=" + o.GRPC, "NETVIEW_OTLP_HTTP_ENDPOINT=" + o.HTTP,
-		"NETVIEW_HEALTH_ENDPOINT=" + o.Health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metricsPort,
-	}, "--config", o.CollectorConfig); err != nil {
-		return err
-	}
-	if err := wait(ctx, parts, func() error { return healthy(o.Health) }); err != nil {
-		return err
-	}
-
-	fmt.Fprintln(out, "Starting the sensor …")
-	if err := start("netview-sensor", nil, "--otlp.endpoint", "grpc://"+o.GRPC, "--sensor-id", o.SensorID,
-		"--heartbeat.interval", o.Interval.String(), "--web.listen-address", o.Metrics); err != nil {
-		return err
-	}
-	conn, err := clickhouse.Open(reader)
+	conn, err := clickhouse.Open(r.server.reader)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	w := watcher{conn: conn, out: out, since: time.Now().Add(-time.Second)}
-	if err := wait(ctx, parts, func() error { return w.next(ctx) }); err != nil {
+	if err := r.startCollector(ctx); err != nil {
 		return err
 	}
-	o.announce(out, os.Getenv(envDSN) == "")
-	w.print()
-	return w.watch(ctx, parts)
+	w, err := newWatcher(ctx, conn, r.server.database)
+	if err != nil {
+		return fmt.Errorf("asking ClickHouse as the reader: %w", err)
+	}
+	beats, err := r.startSensor(ctx, w)
+	if err != nil {
+		return err
+	}
+	r.announce()
+	w.print(out, beats)
+	return r.watch(ctx, w)
+}
+
+// run is what has been started.
+type run struct {
+	options Options
+	server  server
+	out     io.Writer
+	parts   []*part
+}
+
+func (r *run) start(name string, environment []string, arguments ...string) error {
+	fmt.Fprintf(r.out, "Starting %s …\n", name)
+	p, err := launch(&r.options, name, environment, arguments...)
+	if err == nil {
+		r.parts = append(r.parts, p)
+	}
+	return err
+}
+
+// stop ends the parts. The last to start is the first to stop: the sensor may
+// still deliver.
+func (r *run) stop() (err error) {
+	for _, p := range slices.Backward(r.parts) {
+		err = errors.Join(err, p.stop())
+	}
+	return err
+}
+
+func (r *run) startClickHouse(ctx context.Context) error {
+	o := &r.options
+	data := filepath.Join(o.State, "clickhouse")
+	if err := r.start("netview-clickhouse", nil, "--library", o.Library, "--data", data, "--tcp-address", o.ClickHouseTCP, "--http-address", o.ClickHouseHTTP); err != nil {
+		return err
+	}
+	r.server.reader = "clickhouse://" + engine.Reader + "@" + o.ClickHouseTCP
+	// The files are from an earlier run, or come just after the ports open.
+	return r.wait(ctx, func() (err error) {
+		if err = ping(ctx, r.server.reader); err != nil {
+			return err
+		}
+		if r.server.writer, err = readDSN(data, "writer"); err != nil {
+			return err
+		}
+		r.server.owner, err = readDSN(data, "owner")
+		return err
+	})
+}
+
+func (r *run) startCollector(ctx context.Context) error {
+	o := &r.options
+	_, metricsPort, err := net.SplitHostPort(o.CollectorMetrics)
+	if err != nil {
+		return fmt.Errorf("--collector-metrics-address %q: %w", o.CollectorMetrics, err)
+	}
+	if err := r.start("netview-collector", []string{
+		envDSN + "=" + r.server.writer, envOwnerDSN + "=" + r.server.owner, "NETVIEW_CLICKHOUSE_DATABASE=" + r.server.database,
+		"NETVIEW_OTLP_GRPC_ENDPOINT=" + o.GRPC, "NETVIEW_OTLP_HTTP_ENDPOINT=" + o.HTTP,
+		"NETVIEW_HEALTH_ENDPOINT=" + o.Health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metricsPort,
+	}, "--config", o.CollectorConfig); err != nil {
+		return err
+	}
+	return r.wait(ctx, func() error { return healthy(o.Health) })
+}
+
+// startSensor returns the first heartbeat that ClickHouse has.
+func (r *run) startSensor(ctx context.Context, w *watcher) (beats []beat, err error) {
+	o := &r.options
+	if err := r.start("netview-sensor", nil, "--otlp.endpoint", "grpc://"+o.GRPC, "--sensor-id", o.SensorID,
+		"--heartbeat.interval", o.Interval.String(), "--web.listen-address", o.Metrics); err != nil {
+		return nil, err
+	}
+	err = r.wait(ctx, func() error {
+		beats, err = w.first(ctx)
+		return err
+	})
+	for _, line := range r.parts[len(r.parts)-1].warnings() {
+		fmt.Fprintln(r.out, "The sensor warns:", line)
+	}
+	return beats, err
+}
+
+// wait calls ready until it succeeds, a part ends, or patience does.
+func (r *run) wait(ctx context.Context, ready func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := ready()
+		if err == nil {
+			return nil
+		}
+		if err := r.ended(); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			last := r.parts[len(r.parts)-1]
+			return fmt.Errorf("%s is not ready after %v: %w (see %s)", last.name, patience, err, last.log)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// ended is the error of the first part that has ended by itself.
+func (r *run) ended() error {
+	for _, p := range r.parts {
+		if err := p.ended(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch prints a line for each heartbeat until ctx ends or a part does.
+func (r *run) watch(ctx context.Context, w *watcher) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+		if err := r.ended(); err != nil {
+			return err
+		}
+		beats, err := w.next(ctx)
+		if err != nil && ctx.Err() == nil {
+			fmt.Fprintln(r.out, "ClickHouse does not answer:", err)
+		}
+		w.print(r.out, beats)
+	}
 }
 
 // prepare makes the folders and refuses what would fail later with less clear words.
-func prepare(o *Options) (lock *os.File, err error) {
+func prepare(o *Options, embedded bool) (lock *os.File, err error) {
 	if o.Bin == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -160,107 +240,22 @@ func prepare(o *Options) (lock *os.File, err error) {
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("netview runs already with the state in %s: stop it, or give another --state and other ports", o.State)
+		return nil, fmt.Errorf("netview runs already with its state in %s: stop it, or give this one another --state and other ports", o.State)
 	}
-	addresses := map[string]string{"--metrics-address": o.Metrics, "--grpc-address": o.GRPC, "--http-address": o.HTTP,
-		"--health-address": o.Health, "--collector-metrics-address": o.CollectorMetrics}
-	if os.Getenv(envDSN) == "" {
-		addresses["--clickhouse-tcp-address"], addresses["--clickhouse-http-address"] = o.ClickHouseTCP, o.ClickHouseHTTP
+	addresses := [][2]string{{"--metrics-address", o.Metrics}, {"--grpc-address", o.GRPC}, {"--http-address", o.HTTP},
+		{"--health-address", o.Health}, {"--collector-metrics-address", o.CollectorMetrics}}
+	if embedded {
+		addresses = append(addresses, [2]string{"--clickhouse-tcp-address", o.ClickHouseTCP}, [2]string{"--clickhouse-http-address", o.ClickHouseHTTP})
 	}
-	for flag, address := range addresses {
-		listener, err := net.Listen("tcp", address)
+	for _, a := range addresses {
+		listener, err := net.Listen("tcp", a[1])
 		if err != nil {
 			lock.Close()
-			return nil, fmt.Errorf("%s is not free: %w (stop what has it, or choose another with %s)", address, err, flag)
+			return nil, fmt.Errorf("%s is not free: %w (stop what has it, or choose another with %s; with make: RUN_FLAGS=\"%[3]s HOST:PORT\")", a[1], err, a[0])
 		}
 		listener.Close()
 	}
 	return lock, nil
-}
-
-func launch(o *Options, name string, environment []string, arguments ...string) (*part, error) {
-	p := &part{name: name, log: filepath.Join(o.State, "log", name+".log"), done: make(chan struct{})}
-	log, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("opening the log of %s: %w", name, err)
-	}
-	defer log.Close()
-	p.command = exec.Command(filepath.Join(o.Bin, name), arguments...)
-	p.command.Env = append(os.Environ(), environment...)
-	p.command.Stdout, p.command.Stderr = log, log
-	// A group of its own: Ctrl-C reaches this program alone, which stops the
-	// parts in order. Should it be killed, they are told to end.
-	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	started := make(chan error)
-	go func() {
-		// Pdeathsig follows the thread that started the part, so that thread
-		// stays until the part has ended.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.command.Start()
-		started <- err
-		if err == nil {
-			p.command.Wait()
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting %s: %w (build it with `make build`)", name, err)
-	}
-	return p, nil
-}
-
-func (p *part) ended() error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("%s ended by itself (%v). The end of %s:\n%s", p.name, p.command.ProcessState, p.log, tail(p.log))
-	default:
-		return nil
-	}
-}
-
-func (p *part) stop() error {
-	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(stopPatience):
-		_ = p.command.Process.Kill()
-		<-p.done
-		return fmt.Errorf("%s did not stop within %v and was killed: see %s", p.name, stopPatience, p.log)
-	}
-}
-
-// tail is the last lines of a log.
-func tail(file string) string {
-	text, _ := os.ReadFile(file)
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-5):], "\n")
-}
-
-// wait calls ready until it succeeds, a part ends, or patience does.
-func wait(ctx context.Context, parts []*part, ready func() error) error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := ready()
-		if err == nil {
-			return nil
-		}
-		for _, p := range parts {
-			if err := p.ended(); err != nil {
-				return err
-			}
-		}
-		if time.Now().After(deadline) {
-			last := parts[len(parts)-1]
-			return fmt.Errorf("%s is not ready after %v: %w (see %s)", last.name, patience, err, last.log)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 func ping(ctx context.Context, dsn string) error {
@@ -291,74 +286,30 @@ func healthy(address string) error {
 	return nil
 }
 
-// watcher follows the heartbeats that ClickHouse has.
-type watcher struct {
-	conn  driver.Conn
-	out   io.Writer
-	since time.Time
-	line  string
-}
-
-var errNone = errors.New("no complete heartbeat is stored yet")
-
-// next finds a heartbeat newer than the last.
-func (w *watcher) next(ctx context.Context) error {
-	rows, err := w.conn.Query(ctx, `SELECT sensor_id, timestamp, connections, tcp_listeners, udp_listeners, namespaces, collect_secs,
-		(SELECT uniqExact(session, sequence) FROM netview.snapshot_connections WHERE (sensor_id, timestamp) = (h.sensor_id, h.timestamp)) AS stored
-		FROM netview.heartbeats AS h WHERE timestamp > ? ORDER BY timestamp DESC LIMIT 1`, w.since)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		return errors.Join(rows.Err(), errNone)
-	}
-	var sensor string
-	var at time.Time
-	var connections, tcp, udp, namespaces, stored uint64
-	var took float64
-	if err := rows.Scan(&sensor, &at, &connections, &tcp, &udp, &namespaces, &took, &stored); err != nil {
-		return err
-	}
-	w.since = at
-	w.line = fmt.Sprintf("%s  %s  connections %d (rows stored %d)  listeners tcp %d udp %d  namespaces %d  collected in %.0f ms",
-		at.Local().Format("15:04:05"), sensor, connections, stored, tcp, udp, namespaces, took*1000)
-	return nil
-}
-
-func (w *watcher) print() { fmt.Fprintln(w.out, w.line) }
-
-// watch prints a line for each heartbeat until ctx ends or a part does.
-func (w *watcher) watch(ctx context.Context, parts []*part) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(500 * time.Millisecond):
-		}
-		for _, p := range parts {
-			if err := p.ended(); err != nil {
-				return err
-			}
-		}
-		if w.next(ctx) == nil {
-			w.print()
-		}
-	}
-}
-
-func (o *Options) announce(out io.Writer, embedded bool) {
-	fmt.Fprintf(out, `
+func (r *run) announce() {
+	o := &r.options
+	fmt.Fprintf(r.out, `
 netview is running.
   metrics        http://%s/metrics
-  OTLP           grpc://%s  http://%s
+  OTLP           grpc://%s  http://%s/v1/logs
 `, o.Metrics, o.GRPC, o.HTTP)
-	if embedded {
-		fmt.Fprintf(out, `  ClickHouse     native %[1]s  HTTP http://%[2]s  database netview  user netview_reader (no password)
-  try            curl -u netview_reader: http://%[2]s --data-binary "SELECT state, local_address, local_port, remote_address, remote_port, binary, duration_secs FROM netview.connections(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 20) FORMAT PrettyCompactMonoBlock"
-                 curl -u netview_reader: http://%[2]s --data-binary "SELECT transport, local_address, local_port, pid, binary FROM netview.snapshot_listeners WHERE timestamp = (SELECT max(timestamp) FROM netview.heartbeats) FORMAT PrettyCompactMonoBlock"
-                 curl -u netview_reader: http://%[2]s --data-binary "SELECT * FROM netview.connections_pager(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 100) FORMAT Vertical"
-`, o.ClickHouseTCP, o.ClickHouseHTTP)
+	queries := []string{
+		"SELECT state, local_address, local_port, remote_address, remote_port, binary, duration_secs FROM %[1]s.connections(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 20)",
+		"SELECT transport, local_address, local_port, pid, binary FROM %[1]s.snapshot_listeners FINAL WHERE (sensor_id, timestamp) IN (SELECT sensor_id, max(timestamp) FROM %[1]s.heartbeats GROUP BY sensor_id) ORDER BY local_port",
+		"SELECT * FROM %[1]s.connections_pager(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 100)",
 	}
-	fmt.Fprintf(out, "  logs           %s\nCtrl-C stops everything; the data stays.\n\n", filepath.Join(o.State, "log"))
+	if r.server.embedded {
+		fmt.Fprintf(r.out, "  ClickHouse     native %s  HTTP http://%s  database %s  user %s (no password)\n", o.ClickHouseTCP, o.ClickHouseHTTP, r.server.database, engine.Reader)
+	} else {
+		fmt.Fprintf(r.out, "  ClickHouse     the server of %s, database %s\n", envDSN, r.server.database)
+	}
+	fmt.Fprintf(r.out, "  logs           %s\n  queries\n", filepath.Join(o.State, "log"))
+	for _, query := range queries {
+		query = fmt.Sprintf(query, r.server.database)
+		if r.server.embedded {
+			query = fmt.Sprintf("curl http://%s@%s/?default_format=PrettyCompactMonoBlock --data-binary \"%s\"", engine.Reader, o.ClickHouseHTTP, query)
+		}
+		fmt.Fprintln(r.out, "   ", query)
+	}
+	fmt.Fprint(r.out, "Ctrl-C stops everything; the data stays.\n\n")
 }

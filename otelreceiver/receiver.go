@@ -36,6 +36,7 @@ type netviewReceiver struct {
 	grpc    *grpc.Server
 	http    *http.Server
 	serving sync.WaitGroup
+	said    string // the last report of the store, "" for ready
 }
 
 func newReceiver(config *Config, settings receiver.Settings, next consumer.Logs) (*netviewReceiver, error) {
@@ -93,8 +94,15 @@ func (r *netviewReceiver) report(host component.Host, err error) {
 		r.settings.Logger.Error("Records are refused until the schema fits", zap.Error(err))
 		componentstatus.ReportStatus(host, componentstatus.NewPermanentErrorEvent(err))
 	default:
-		r.settings.Logger.Warn("ClickHouse is not ready: nothing is accepted, senders are told to retry", zap.Error(err))
+		// The store tries for as long as it takes: only news are worth a line.
+		if r.said != err.Error() {
+			r.settings.Logger.Warn("ClickHouse is not ready: nothing is accepted, senders are told to retry", zap.Error(err))
+		}
 		componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
+	}
+	r.said = ""
+	if err != nil {
+		r.said = err.Error()
 	}
 }
 

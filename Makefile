@@ -13,7 +13,7 @@ PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test lint generate go npm writable
+.PHONY: all run build deps test lint bench generate go npm writable
 
 all: build
 
@@ -50,6 +50,10 @@ $(PROMTOOL): | go writable
 lint: go
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
 	@go vet ./...
+
+## bench: what docs/measurements.md records
+bench: go
+	@go test -run xxx -bench . -benchmem ./...
 
 ## generate: what follows from the code; tests fail where it is not current
 generate: go

@@ -18,7 +18,7 @@ GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 all: build
 
 ## run: ClickHouse, collector and sensor on this host; Ctrl-C stops them
-run: deps build
+run: go npm deps build
 	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
 
 ## build: netview's programs
@@ -37,7 +37,7 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: deps build lint $(PROMTOOL)
+test: go npm deps build lint $(PROMTOOL)
 	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
 

@@ -7,12 +7,8 @@ WITH
     (SELECT throwIf({page:Int64} < 1, 'page must be 1 or more')) AS page_refused,
     newest AS
     (
-        SELECT sensor_id, argMax((session, heartbeat, timestamp), (timestamp, session, heartbeat)) AS newest_heartbeat
-        FROM {{database}}.heartbeats
-        WHERE timestamp <= {at:DateTime64(3, 'UTC')}
-            AND timestamp > {at:DateTime64(3, 'UTC')} - INTERVAL 6 MINUTE
-            AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
-        GROUP BY sensor_id
+        SELECT sensor_id, timestamp, session, heartbeat, stale
+        FROM {{database}}.newest_heartbeats(sensor_id = {sensor_id:String}, at = {at:DateTime64(3, 'UTC')})
     ),
     rows AS
     (
@@ -24,15 +20,15 @@ WITH
             duration_secs, duration_source, remote_name,
             inode, timestamp, session, heartbeat, sequence
         FROM {{database}}.snapshot_connections
-        WHERE (sensor_id, timestamp) IN (SELECT sensor_id, newest_heartbeat.3 FROM newest)
-            AND (session, heartbeat) IN (SELECT newest_heartbeat.1, newest_heartbeat.2 FROM newest)
+        WHERE (sensor_id, timestamp) IN (SELECT sensor_id, timestamp FROM newest)
+            AND (session, heartbeat) IN (SELECT session, heartbeat FROM newest)
         LIMIT 1 BY session, sequence
     ),
     numbered AS
     (
         SELECT
             *,
-            timestamp < {at:DateTime64(3, 'UTC')} - INTERVAL 90 SECOND AS stale,
+            sensor_id IN (SELECT sensor_id FROM newest WHERE stale) AS stale,
             countIf(NOT stale) OVER () AS total,
             toUInt64(ceil(count() OVER () / {page_size:Int64})) AS page_count,
             least(toUInt64({page:Int64}), page_count) AS current_page,

@@ -20,8 +20,8 @@ import (
 
 func main() {
 	// The child: not a command for people, so it stands before the flags.
-	if len(os.Args) > 2 && os.Args[1] == "engine" {
-		code, err := engine.Run(os.Args[2], os.Args[3:])
+	if len(os.Args) > 1 && os.Args[1] == "engine" {
+		code, err := engine.Run(os.Args[2:])
 		if err != nil {
 			fail(err)
 		}
@@ -35,6 +35,7 @@ func main() {
 	app.Flag("data", "Directory of the data, the configuration and the credentials.").Default("var/clickhouse").StringVar(&options.DataDir)
 	app.Flag("tcp-address", "Address of the native protocol.").Default("127.0.0.1:19000").StringVar(&options.TCPAddress)
 	app.Flag("http-address", "Address of the HTTP protocol.").Default("127.0.0.1:18123").StringVar(&options.HTTPAddress)
+	app.Flag("unconfined", "Start where the kernel has no Landlock: whoever reaches the ports can then read files with the rights of this user.").BoolVar(&options.Unconfined)
 	logFile := app.Flag("log", "File for the engine's log; standard error where it is empty.").String()
 	kingpin.MustParse(app.Parse(os.Args[1:]))
 

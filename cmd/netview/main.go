@@ -31,6 +31,7 @@ func main() {
 	run.Flag("collector-config", "Configuration of the collector.").Default("deploy/collector.yaml").StringVar(&options.CollectorConfig)
 	run.Flag("clickhouse-dsn", "Another ClickHouse server, as clickhouse://USER@HOST:9000; a DSN with a password is taken from NETVIEW_CLICKHOUSE_DSN or the file that NETVIEW_CLICKHOUSE_DSN_FILE names.").StringVar(&options.ClickHouseDSN)
 	run.Flag("database", "Database on another ClickHouse server.").Envar("NETVIEW_CLICKHOUSE_DATABASE").Default("netview").StringVar(&options.Database)
+	run.Flag("unconfined", "Start the embedded ClickHouse where the kernel has no Landlock: see docs/clickhouse.md.").BoolVar(&options.Unconfined)
 	run.Flag("sensor-id", "Name of the sensor (default: the host's name).").Envar("NETVIEW_SENSOR_ID").StringVar(&options.SensorID)
 	run.Flag("interval", "Time between two heartbeats.").Default("15s").DurationVar(&options.Interval)
 	run.Flag("metrics-address", "The sensor's metrics.").Default("127.0.0.1:9765").StringVar(&options.Metrics)

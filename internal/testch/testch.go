@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func Start(t testing.TB) *Server {
 		t.Skipf("no ClickHouse engine: %v (run `make deps`)", err)
 	}
 	s := &Server{t: t, options: engine.Options{Executable: testbin.Path(t, "netview-clickhouse"), Library: Library(), DataDir: t.TempDir(),
-		TCPAddress: FreeAddress(t), HTTPAddress: FreeAddress(t)}}
+		TCPAddress: FreeAddress(t), HTTPAddress: FreeAddress(t), Log: t.Output()}}
 	s.Restart()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -68,6 +69,14 @@ func (s *Server) Restart() {
 		s.t.Fatal(err)
 	}
 }
+
+// HTTPDSN is [engine.Server.DSN] for the HTTP port.
+func (s *Server) HTTPDSN(user string) string {
+	return strings.NewReplacer("clickhouse://", "http://", s.options.TCPAddress, s.options.HTTPAddress).Replace(s.DSN(user))
+}
+
+// Options with which the engine was started.
+func (s *Server) Options() engine.Options { return s.options }
 
 // port is the last that [FreeAddress] has tried.
 var port atomic.Uint32

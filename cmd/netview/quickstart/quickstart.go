@@ -25,6 +25,8 @@ type Options struct {
 	State, Bin, Library, CollectorConfig, SensorID string
 	Interval                                       time.Duration
 
+	// Unconfined starts the embedded ClickHouse where the kernel has no Landlock.
+	Unconfined bool
 	// ClickHouseDSN names another ClickHouse server, without a password.
 	ClickHouseDSN string
 	// Database on that server.
@@ -119,7 +121,11 @@ func (r *run) stop() (err error) {
 func (r *run) startClickHouse(ctx context.Context) error {
 	o := &r.options
 	data := filepath.Join(o.State, "clickhouse")
-	if err := r.start("netview-clickhouse", nil, "--library", o.Library, "--data", data, "--tcp-address", o.ClickHouseTCP, "--http-address", o.ClickHouseHTTP); err != nil {
+	arguments := []string{"--library", o.Library, "--data", data, "--tcp-address", o.ClickHouseTCP, "--http-address", o.ClickHouseHTTP}
+	if o.Unconfined {
+		arguments = append(arguments, "--unconfined")
+	}
+	if err := r.start("netview-clickhouse", nil, arguments...); err != nil {
 		return err
 	}
 	r.server.reader = "clickhouse://" + engine.Reader + "@" + o.ClickHouseTCP

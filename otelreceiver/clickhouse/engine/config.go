@@ -2,6 +2,8 @@ package engine
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,10 +50,16 @@ func password(dataDir, user string) (string, error) {
 	return secret, nil
 }
 
+// Files of the engine's configuration below the data directory.
+const (
+	configFile = "config.xml"
+	usersFile  = "users.xml"
+)
+
 // The user `default` must stay without a password from loopback for the
-// listeners to start, so it can do that and nothing else: with its usual rights
-// any local user could read files as the engine's user. Nobody has a grant for
-// file(), url() or any other source.
+// listeners to start, so it can do that and nothing else. Nobody has a grant for
+// the table functions file(), url() or any other source; what grants cannot
+// refuse, [child.confine] does.
 var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
     <listen_host>{{.Host}}</listen_host>
     <tcp_port>{{.TCPPort}}</tcp_port>
@@ -80,9 +88,9 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             </grants>
         </default>
         <netview_owner>
-            <password>{{.Owner}}</password><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <password_sha256_hex>{{.Owner}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
             <grants>
-                <query>GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW ON netview.*</query>
+                <query>GRANT SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP, TRUNCATE, OPTIMIZE, SHOW ON netview.*</query>
                 <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
                 <query>GRANT SELECT ON system.tables</query>
                 <query>GRANT SELECT ON system.databases</query>
@@ -91,7 +99,7 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             </grants>
         </netview_owner>
         <netview_writer>
-            <password>{{.Writer}}</password><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <password_sha256_hex>{{.Writer}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
             <grants><query>GRANT SELECT, INSERT ON netview.*</query></grants>
         </netview_writer>
         <netview_reader>
@@ -101,6 +109,13 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
     </users>
 </clickhouse>
 `))
+
+// hash is a password in the form in which the engine may know it: the engine's
+// own files can be read through it.
+func hash(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
 
 // writeConfig writes the engine's configuration below the data directory and
 // returns the path of its main file.
@@ -113,14 +128,14 @@ func writeConfig(o *Options, owner, writer string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("HTTP address %q: %w", o.HTTPAddress, err)
 	}
-	config := filepath.Join(o.DataDir, "config.xml")
-	users := filepath.Join(o.DataDir, "users.xml")
+	config := filepath.Join(o.DataDir, configFile)
+	users := filepath.Join(o.DataDir, usersFile)
 	for file, content := range map[string]func(*os.File) error{
 		config: func(f *os.File) error {
 			return configTemplate.Execute(f, map[string]string{"Host": host, "TCPPort": tcpPort, "HTTPPort": httpPort, "UsersFile": users})
 		},
 		users: func(f *os.File) error {
-			return usersTemplate.Execute(f, map[string]string{"Owner": owner, "Writer": writer})
+			return usersTemplate.Execute(f, map[string]string{"Owner": hash(owner), "Writer": hash(writer)})
 		},
 	} {
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ const LibraryPath = "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so"
 // Options of a [Server]. All are required but Log.
 type Options struct {
 	// Executable that calls [Run] when it is given the arguments
-	// engine LIBRARY ARGUMENT….
+	// engine ARGUMENT….
 	Executable string
 	// Library is the path of libchdb.so.
 	Library string
@@ -36,6 +37,9 @@ type Options struct {
 	// TCPAddress and HTTPAddress are host:port of the two protocols; the host
 	// of both is that of TCPAddress.
 	TCPAddress, HTTPAddress string
+	// Unconfined lets the engine start where the kernel cannot confine it:
+	// whoever reaches its ports can then read files with this user's rights.
+	Unconfined bool
 	// Log gets what the engine prints.
 	Log io.Writer
 }
@@ -68,6 +72,11 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	}
 	if _, err := os.Stat(options.Library); err != nil {
 		return nil, fmt.Errorf("the ClickHouse engine is not installed: %w (run `make deps`, or npm install chdb@3.4.0)", err)
+	}
+	if !options.Unconfined {
+		if err := canConfine(); err != nil {
+			return nil, err
+		}
 	}
 	// The engine only prints that it cannot listen, and another server's port
 	// would then pass for its own.
@@ -124,17 +133,30 @@ func (s *Server) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	home := filepath.Join(s.options.DataDir, "home")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return fmt.Errorf("making the engine's working directory: %w", err)
+	for _, dir := range []string{home(s.options.DataDir), store(s.options.DataDir)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the engine's directories: %w", err)
+		}
+	}
+	c := child{Library: s.options.Library, DataDir: s.options.DataDir, Confined: s.options.Unconfined}
+	for _, address := range []string{s.options.TCPAddress, s.options.HTTPAddress} {
+		resolved, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			return fmt.Errorf("address %q: %w", address, err)
+		}
+		c.Ports = append(c.Ports, uint16(resolved.Port))
+	}
+	told, err := json.Marshal(c)
+	if err != nil {
+		return err
 	}
 	// --poll_interval: an idle native connection is noticed, and closed at a
 	// stop, after a second instead of five.
-	s.command = exec.Command(s.options.Executable, "engine", s.options.Library,
-		"--interactive", "--path", filepath.Join(s.options.DataDir, "store"), "--config-file", config,
+	s.command = exec.Command(s.options.Executable, "engine", string(told),
+		"--interactive", "--path", store(s.options.DataDir), "--config-file", config,
 		"--poll_interval", "1", "--query", "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP")
 	// clickhouse-local loads config.xml from its working directory and its home.
-	s.command.Dir, s.command.Env = home, []string{"HOME=" + home, "TERM=dumb", "PATH=/usr/bin:/bin"}
+	s.command.Dir, s.command.Env = home(s.options.DataDir), []string{"HOME=" + home(s.options.DataDir), "TERM=dumb", "PATH=/usr/bin:/bin"}
 	s.command.Stderr = s.options.Log
 	terminal, tty, err := pty.Open()
 	if err != nil {

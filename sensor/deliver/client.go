@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // sentHeader carries the time of sending in Unix nanoseconds, outside the
@@ -62,6 +64,24 @@ func Permanent(err error) bool {
 		return true
 	}
 	return false
+}
+
+// retryDelay is how long the collector asked to wait; 0 where it did not.
+func retryDelay(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
+}
+
+// withRetryDelay says in gRPC's words what HTTP says in a header.
+func withRetryDelay(s *status.Status, delay time.Duration) *status.Status {
+	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(delay)}); err == nil {
+		return detailed
+	}
+	return s
 }
 
 type grpcClient struct {
@@ -111,7 +131,11 @@ func (c *httpClient) Send(ctx context.Context, request plogotlp.ExportRequest) (
 		return response, status.Errorf(codes.Unavailable, "reading the answer of %s: %v", c.url, err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		return response, status.Errorf(codeOf(answer.StatusCode), "%s answered %s: %s", c.url, answer.Status, strings.ToValidUTF8(string(text), "."))
+		refusal := status.Newf(codeOf(answer.StatusCode), "%s answered %s: %s", c.url, answer.Status, strings.ToValidUTF8(string(text), "."))
+		if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
+			refusal = withRetryDelay(refusal, time.Duration(seconds)*time.Second)
+		}
+		return response, refusal.Err()
 	}
 	if err := response.UnmarshalProto(text); err != nil {
 		return response, status.Errorf(codes.Unavailable, "the answer of %s is not OTLP: %v", c.url, err)

@@ -42,6 +42,9 @@ type Options struct {
 // accept by default.
 const recordsPerRequest = 2000
 
+// longestRetry bounds the wait between two attempts, also one that the collector asks for.
+const longestRetry = 10 * time.Second
+
 // requestsInFlight for one snapshot, so that its rows share the receiver's commits.
 const requestsInFlight = 8
 
@@ -190,6 +193,8 @@ func (q *Queue) send(ctx context.Context, request plogotlp.ExportRequest) error 
 		if err != nil {
 			if Permanent(err) {
 				err = backoff.Permanent(err)
+			} else if delay := retryDelay(err); delay > 0 {
+				err = errors.Join(err, &backoff.RetryAfterError{Duration: min(delay, longestRetry)})
 			}
 			return struct{}{}, err
 		}
@@ -199,7 +204,7 @@ func (q *Queue) send(ctx context.Context, request plogotlp.ExportRequest) error 
 		return struct{}{}, nil
 	}
 	policy := backoff.NewExponentialBackOff()
-	policy.InitialInterval, policy.MaxInterval = 200*time.Millisecond, 10*time.Second
+	policy.InitialInterval, policy.MaxInterval = 200*time.Millisecond, longestRetry
 	failing := false
 	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(err error, wait time.Duration) {

@@ -1,0 +1,408 @@
+package deliver
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	_ "google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/netview-project/netview/event"
+)
+
+const patience = 30 * time.Second
+
+// collector is an OTLP logs service, gRPC or HTTP, that answers as it is told.
+type collector struct {
+	plogotlp.UnimplementedGRPCServer
+	endpoint string
+
+	mutex    sync.Mutex
+	requests int
+	accepted []plog.Logs
+	// answer is asked for each request, counted from 1; nil accepts. A number is
+	// how many records are rejected by partial success.
+	answer func(n int, logs plog.Logs) (rejected int64, err error)
+	sent   []string
+	arrive chan struct{} // a value for each answer that was given
+}
+
+func (c *collector) take(logs plog.Logs, sent string) (response plogotlp.ExportResponse, err error) {
+	c.mutex.Lock()
+	c.requests++
+	n, answer := c.requests, c.answer
+	c.sent = append(c.sent, sent)
+	c.mutex.Unlock()
+	defer func() { c.arrive <- struct{}{} }()
+	response = plogotlp.NewExportResponse()
+	if answer != nil {
+		rejected, err := answer(n, logs)
+		if err != nil {
+			return response, err
+		}
+		response.PartialSuccess().SetRejectedLogRecords(rejected)
+	}
+	copied := plog.NewLogs()
+	logs.CopyTo(copied)
+	c.mutex.Lock()
+	c.accepted = append(c.accepted, copied)
+	c.mutex.Unlock()
+	return response, nil
+}
+
+func (c *collector) Export(ctx context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	return c.take(request.Logs(), strings.Join(metadata.ValueFromIncomingContext(ctx, sentHeader), ","))
+}
+
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	request := plogotlp.NewExportRequest()
+	if err == nil {
+		err = request.UnmarshalProto(body)
+	}
+	if err != nil || r.URL.Path != "/v1/logs" {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	response, err := c.take(request.Logs(), r.Header.Get(sentHeader))
+	if err != nil {
+		if delay := retryDelay(err); delay > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(delay.Seconds())))
+		}
+		http.Error(w, err.Error(), map[codes.Code]int{codes.Unavailable: http.StatusServiceUnavailable, codes.ResourceExhausted: http.StatusTooManyRequests,
+			codes.InvalidArgument: http.StatusBadRequest, codes.PermissionDenied: http.StatusForbidden}[status.Code(err)])
+		return
+	}
+	text, _ := response.MarshalProto()
+	_, _ = w.Write(text)
+}
+
+// records are what was accepted, as kind and sequence in the order of arrival.
+func (c *collector) records() (kinds []string, sequences []int64) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for _, logs := range c.accepted {
+		for _, record := range logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
+			sequence, _ := record.Attributes().Get(event.AttrSequence)
+			kinds, sequences = append(kinds, record.EventName()), append(sequences, sequence.Int())
+		}
+	}
+	return kinds, sequences
+}
+
+// startCollector serves OTLP on an address, or on a free one.
+func startCollector(t *testing.T, protocol, address string) *collector {
+	t.Helper()
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &collector{endpoint: protocol + "://" + listener.Addr().String(), arrive: make(chan struct{}, 10_000)}
+	switch protocol {
+	case "grpc":
+		server := grpc.NewServer()
+		plogotlp.RegisterGRPCServer(server, c)
+		go server.Serve(listener)
+		t.Cleanup(server.Stop)
+	case "http":
+		server := &http.Server{Handler: c}
+		go server.Serve(listener)
+		t.Cleanup(func() { server.Close() })
+	}
+	return c
+}
+
+// startQueue sends to an endpoint until the test ends.
+func startQueue(t *testing.T, endpoint string, maxSnapshots int) *Queue {
+	t.Helper()
+	client, err := NewClient(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := NewQueue(Options{Client: client, MaxSnapshots: maxSnapshots, RequestTimeout: patience, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { q.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait() // hangs, and fails by the test's timeout, where Run does not end with its context
+		client.Close()
+	})
+	return q
+}
+
+var session = uuid.New()
+
+// snapshot has n connections and is told apart by its number.
+func snapshot(number uint64, n int) *event.Snapshot {
+	envelope := event.Envelope{Resource: event.Resource{SensorID: "s", Session: session}, Timestamp: time.Unix(1_800_000_000+int64(number), 0).UTC()}
+	s := &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: envelope, Heartbeat: number, Connections: uint64(n)}}
+	for range n {
+		s.Connections = append(s.Connections, &event.Connection{Envelope: envelope, Heartbeat: number, LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()})
+	}
+	return s
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %v: %s", patience, what)
+		}
+	}
+}
+
+func (q *Queue) acknowledgedNumber() uint64 {
+	if at := q.Status().Acknowledged; !at.IsZero() {
+		return uint64(at.Unix() - 1_800_000_000)
+	}
+	return 0
+}
+
+func inBothProtocols(t *testing.T, f func(t *testing.T, protocol string)) {
+	for _, protocol := range []string{"grpc", "http"} {
+		t.Run(protocol, func(t *testing.T) { f(t, protocol) })
+	}
+}
+
+// TestSnapshotsArriveWhole: cut into requests, every sequence number once, the
+// heartbeat last, the time of sending outside the records.
+func TestSnapshotsArriveWhole(t *testing.T) {
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		q := startQueue(t, c.endpoint, 10)
+		const rows = 2*recordsPerRequest + 1
+		before := time.Now()
+		q.Append(snapshot(1, rows))
+		q.Append(snapshot(2, 0))
+		eventually(t, "both heartbeats acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
+		kinds, sequences := c.records()
+		if kinds[rows] != event.KindHeartbeat.EventName() || len(kinds) != rows+2 || slices.Index(kinds, event.KindHeartbeat.EventName()) != rows {
+			t.Errorf("%d records, the first heartbeat at %d; want it after %d rows", len(kinds), slices.Index(kinds, event.KindHeartbeat.EventName()), rows)
+		}
+		slices.Sort(sequences)
+		for i, sequence := range sequences {
+			if sequence != int64(i+1) {
+				t.Fatalf("sequence %d at place %d", sequence, i)
+			}
+		}
+		if c.requests != 5 {
+			t.Errorf("%d requests, want 3 of rows and 2 of a heartbeat", c.requests)
+		}
+		for _, text := range c.sent {
+			nanos, err := strconv.ParseInt(text, 10, 64)
+			if sent := time.Unix(0, nanos); err != nil || sent.Before(before) || sent.After(time.Now()) {
+				t.Errorf("%s is %q", sentHeader, text)
+			}
+		}
+		if status := q.Status(); status.Waiting != 0 || status.Losses[CauseRefused] != 0 || status.Losses[CauseSuperseded] != 0 {
+			t.Errorf("status %+v", status)
+		}
+	})
+}
+
+// TestHeartbeatWaitsForEveryRow: a stored heartbeat must mean a complete snapshot.
+func TestHeartbeatWaitsForEveryRow(t *testing.T) {
+	c := startCollector(t, "grpc", "")
+	release := make(chan struct{})
+	c.answer = func(n int, logs plog.Logs) (int64, error) {
+		if n == 1 {
+			<-release // one request of rows is slow
+		}
+		return 0, nil
+	}
+	q := startQueue(t, c.endpoint, 10)
+	q.Append(snapshot(1, 3*recordsPerRequest))
+	for range 2 {
+		<-c.arrive // the other two are answered
+	}
+	time.Sleep(100 * time.Millisecond) // time in which a heartbeat could come by mistake
+	if kinds, _ := c.records(); slices.Contains(kinds, event.KindHeartbeat.EventName()) || q.acknowledgedNumber() != 0 {
+		t.Error("the heartbeat was sent before its last rows were acknowledged")
+	}
+	close(release)
+	eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+}
+
+// TestRetries: whatever may pass is sent again, unchanged, until it is taken.
+func TestRetries(t *testing.T) {
+	overloaded := withRetryDelay(status.New(codes.ResourceExhausted, "too much in flight"), time.Second).Err()
+	for name, refusal := range map[string]error{
+		"unavailable": status.Error(codes.Unavailable, "ClickHouse is not ready"),
+		"overloaded":  overloaded,
+		// A refusal for identity may be a mistake that somebody mends.
+		"not allowed": status.Error(codes.PermissionDenied, "who are you"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothProtocols(t, func(t *testing.T, protocol string) {
+				c := startCollector(t, protocol, "")
+				c.answer = func(n int, _ plog.Logs) (int64, error) {
+					if n <= 2 {
+						return 0, refusal
+					}
+					return 0, nil
+				}
+				q := startQueue(t, c.endpoint, 10)
+				q.Append(snapshot(1, 3))
+				eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+				if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) {
+					t.Errorf("arrived: %v", sequences)
+				}
+				if q.Status().Losses[CauseRefused] != 0 {
+					t.Errorf("losses %v", q.Status().Losses)
+				}
+			})
+		})
+	}
+}
+
+// TestCollectorAsksForTime: the sender waits as long as it is asked to.
+func TestCollectorAsksForTime(t *testing.T) {
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		var times []time.Time
+		c.answer = func(n int, _ plog.Logs) (int64, error) {
+			times = append(times, time.Now())
+			if n == 1 {
+				return 0, withRetryDelay(status.New(codes.ResourceExhausted, "later"), 2*time.Second).Err()
+			}
+			return 0, nil
+		}
+		q := startQueue(t, c.endpoint, 10)
+		q.Append(snapshot(1, 0))
+		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		// The least that was asked is no measure of speed: it is what must not be undercut.
+		if waited := times[1].Sub(times[0]); waited < 2*time.Second {
+			t.Errorf("sent again after %v, was asked to wait 2s", waited)
+		}
+	})
+}
+
+// TestRefusals: what is refused for good is counted and blocks nothing, and its
+// heartbeat is not sent.
+func TestRefusals(t *testing.T) {
+	for name, answer := range map[string]func(n int, _ plog.Logs) (int64, error){
+		"whole": func(n int, _ plog.Logs) (int64, error) {
+			if n == 1 {
+				return 0, status.Error(codes.InvalidArgument, "not OTLP")
+			}
+			return 0, nil
+		},
+		"in part": func(n int, _ plog.Logs) (int64, error) {
+			if n == 1 {
+				return 1, nil
+			}
+			return 0, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothProtocols(t, func(t *testing.T, protocol string) {
+				c := startCollector(t, protocol, "")
+				c.answer = answer
+				q := startQueue(t, c.endpoint, 10)
+				q.Append(snapshot(1, 3))
+				q.Append(snapshot(2, 1))
+				eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
+				if n := q.Status().Losses[CauseRefused]; n != 4 {
+					t.Errorf("%d records counted as refused, want the 4 of the first snapshot", n)
+				}
+				if kinds, sequences := c.records(); slices.Contains(sequences, 4) {
+					t.Errorf("the heartbeat of an incomplete snapshot was sent: %v %v", kinds, sequences)
+				}
+			})
+		})
+	}
+}
+
+// TestFullQueue: the oldest snapshot that waits makes room, whole, and is counted.
+func TestFullQueue(t *testing.T) {
+	c := startCollector(t, "grpc", "")
+	release := make(chan struct{})
+	c.answer = func(n int, _ plog.Logs) (int64, error) {
+		<-release
+		return 0, nil
+	}
+	q := startQueue(t, c.endpoint, 2)
+	q.Append(snapshot(1, 1))
+	eventually(t, "the first under way", func() bool { return q.Status().Waiting == 0 })
+	for number := uint64(2); number <= 5; number++ {
+		q.Append(snapshot(number, 10))
+	}
+	if status := q.Status(); status.Waiting != 2 || status.Losses[CauseSuperseded] != 22 {
+		t.Errorf("status %+v, want 2 waiting and the 22 records of two snapshots superseded", status)
+	}
+	close(release)
+	eventually(t, "the newest acknowledged", func() bool { return q.acknowledgedNumber() == 5 })
+	_, sequences := c.records()
+	slices.Sort(sequences)
+	if len(sequences) != 24 || sequences[2] != 25 {
+		t.Errorf("arrived: %v, want 1, 2 and from 25 on", sequences)
+	}
+}
+
+// TestCollectorAppears: nobody listens at first.
+func TestCollectorAppears(t *testing.T) {
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		placeholder, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := placeholder.Addr().String()
+		placeholder.Close()
+		q := startQueue(t, protocol+"://"+address, 10)
+		q.Append(snapshot(1, 2))
+		time.Sleep(50 * time.Millisecond) // an attempt or two without a collector
+		c := startCollector(t, protocol, address)
+		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3}) {
+			t.Errorf("arrived: %v", sequences)
+		}
+	})
+}
+
+func TestEndpoints(t *testing.T) {
+	for endpoint, good := range map[string]bool{
+		"grpc://127.0.0.1:4317": true, "grpc://collector:4317": true, "http://127.0.0.1:4318": true, "http://127.0.0.1:4318/": true, "grpc://[::1]:4317": true,
+		"": false, "127.0.0.1:4317": false, "https://h:4318": false, "http://h:4318/v1/logs": false, "grpc://": false, "ftp://h": false, "://": false,
+	} {
+		client, err := NewClient(endpoint)
+		if (err == nil) != good {
+			t.Errorf("%q: %v", endpoint, err)
+		}
+		if err == nil {
+			client.Close()
+		} else if !strings.Contains(err.Error(), strconv.Quote(endpoint)) || !strings.Contains(err.Error(), "grpc://HOST:4317") {
+			t.Errorf("%q: the error %q does not name it and the remedy", endpoint, err)
+		}
+	}
+}
+
+// BenchmarkAppend is what a heartbeat costs before anything is sent.
+func BenchmarkAppend(b *testing.B) {
+	s := snapshot(1, 1000)
+	q := NewQueue(Options{MaxSnapshots: 1})
+	b.ReportAllocs()
+	for b.Loop() {
+		q.Append(s)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1001, "ns/record")
+}

@@ -34,6 +34,7 @@ type snapshots struct {
 	sockets   socket.Reader
 	processes process.Table
 	table     socket.Table
+	clock     func() time.Duration
 
 	began    time.Duration // on the boot clock
 	previous time.Duration // the snapshot before, 0 if there was none
@@ -51,14 +52,14 @@ type connectionKey struct {
 const unknownStart time.Duration = -1
 
 func newSnapshots(config *Config, resource event.Resource, log *slog.Logger) *snapshots {
-	return &snapshots{config: config, resource: resource, began: bootClock(),
+	return &snapshots{config: config, resource: resource, clock: bootClock, began: bootClock(),
 		sockets:   socket.Reader{Proc: config.Proc, Log: log},
 		processes: process.Table{Proc: config.Proc, CommandLine: config.CommandLine, Scrub: config.scrub()}}
 }
 
 // take reads the host. Its error says that nothing could be read.
 func (s *snapshots) take() (*event.Snapshot, error) {
-	begin := bootClock()
+	begin := s.clock()
 	// Sockets first: an owner found afterwards has the socket open, while the
 	// other order would miss the processes that opened one in between.
 	if err := s.sockets.Read(&s.table); err != nil {
@@ -74,7 +75,7 @@ func (s *snapshots) take() (*event.Snapshot, error) {
 	s.fill(snapshot, begin)
 	h := snapshot.Heartbeat
 	h.Uptime = (begin - s.began).Round(time.Millisecond)
-	h.CollectDuration = (bootClock() - begin).Round(time.Millisecond)
+	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
 	h.Losses = s.sockets.Counts()
 	maps.Copy(h.Losses, s.processes.Counts())
 	h.Features = map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version"}

@@ -154,6 +154,7 @@ func TestRowsAndCounts(t *testing.T) {
 	h.socket("tcp", here, 5001, there, 80, established, 3, true) // another host's port 80
 	h.socket("tcp", loopback, 80, loopback, 5002, closeWait, 4, true)
 	h.socket("tcp", loopback, 5002, loopback, 80, established, 5, false)
+	h.socket("tcp", loopback, 5007, "0200007F", 80, established, 11, true)
 	h.socket("tcp", here, 80, there, 5003, timeWait, 0, false)
 	h.socket("tcp", any4, 5004, any4, 0, closed, 6, false)
 	h.socket("udp", any4, 2152, any4, 0, closed, 0, false) // the kernel's GTP-U
@@ -181,6 +182,7 @@ func TestRowsAndCounts(t *testing.T) {
 		{"ipv4 192.0.2.1:5001 192.0.2.2:80 established unknown", served},
 		{"ipv4 127.0.0.1:80 127.0.0.1:5002 close_wait inbound", served},
 		{"ipv4 127.0.0.1:5002 127.0.0.1:80 established outbound", unowned},
+		{"ipv4 127.0.0.1:5007 127.0.0.2:80 established outbound", served},
 		{"ipv4 127.0.0.1:80 127.0.0.1:5006 established inbound", served},
 		{"tcp ipv4 0.0.0.0:80", served},
 		{"tcp ipv6 [::]:81", served},
@@ -197,7 +199,7 @@ func TestRowsAndCounts(t *testing.T) {
 		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
 	b := s.Heartbeat
-	if b.Connections != 5 || b.TCPListeners != 2 || b.UDPListeners != 2 || b.TimeWait != 1 || b.Namespaces != 1 {
+	if b.Connections != 6 || b.TCPListeners != 2 || b.UDPListeners != 2 || b.TimeWait != 1 || b.Namespaces != 1 {
 		t.Errorf("the heartbeat counts %d connections, %d TCP and %d UDP listeners, %d in TIME_WAIT, %d namespaces", b.Connections, b.TCPListeners, b.UDPListeners, b.TimeWait, b.Namespaces)
 	}
 	for _, p := range s.Listeners {

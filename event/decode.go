@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Cause names why a record was refused. It is the value of a metric label.
@@ -50,183 +52,499 @@ func (e *RecordError) Error() string {
 // longest is how much of a refused value an error quotes, in bytes.
 const longest = 80
 
+// Limits of one record. What a sensor sends lies far below; a record beyond one
+// is refused alone.
+const (
+	// MaxText is the longest string, in bytes.
+	MaxText = 64 << 10
+	// MaxUnknown is the greatest number of attributes that this version does not know.
+	MaxUnknown = 256
+)
+
 func refuse(cause Cause, attribute, format string, args ...any) *RecordError {
 	return &RecordError{Cause: cause, Attribute: attribute, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Decode returns the event that a log record of the given resource carries, or
-// a *[RecordError]. Attributes it does not know are kept as text in the
-// envelope. Strings that are not UTF-8 are stored with the replacement
-// character in place of what is not.
-func Decode(resource pcommon.Map, record plog.LogRecord) (Event, error) {
-	kind, ours := KindOf(record.EventName())
-	if !ours {
-		return nil, refuse(CauseForeign, "", "event name %.*q is not one of netview's: they begin with %q", longest, record.EventName(), namePrefix)
-	}
-	spec := kinds[kind]
-	if spec == nil {
-		return nil, refuse(CauseUnknownKind, "", "kind %.*q is not known to this receiver: known are %v", longest, kind, Kinds())
-	}
-	e := spec.make()
-	seen, err := decodeMap(resource, spec.resource, spec.fields, e)
-	if err != nil {
-		return nil, err
-	}
-	more, err := decodeMap(record.Attributes(), spec.record, spec.fields, e)
-	if err != nil {
-		return nil, err
-	}
-	e.Env().Timestamp = record.Timestamp().AsTime()
-	if missing := spec.required &^ (seen | more); missing != 0 {
-		return nil, refuse(CauseMissing, spec.fields[bits.TrailingZeros64(missing)].Attribute, "is missing")
-	}
-	if err := CheckSensorID(e.Env().SensorID); err != nil {
-		return nil, refuse(CauseOutOfRange, AttrSensorID, "%v", err)
-	}
-	if e.Env().Sequence == 0 {
-		return nil, refuse(CauseOutOfRange, AttrSequence, "0 is out of range: it counts from 1")
-	}
-	return e, nil
+// Decoder reads OTLP logs requests in protobuf form, straight from the bytes of
+// the wire: going through pdata costs several times as much. It is not safe for
+// concurrent use.
+type Decoder struct {
+	// texts holds strings that were met before: paths, states and names repeat
+	// in nearly every record.
+	texts map[string]string
 }
 
-// decodeMap stores the attributes that index knows and keeps the others. It
-// returns the set of the fields it met, by position.
-func decodeMap(m pcommon.Map, index map[string]int, fields []Field, e Event) (seen uint64, err error) {
-	for name, value := range m.All() {
-		i, known := index[name]
-		if !known {
-			keep(e.Env(), name, value)
+// NewDecoder returns a decoder.
+func NewDecoder() *Decoder { return &Decoder{texts: map[string]string{}} }
+
+// Record is one log record of a request: its event, or why it is refused.
+type Record struct {
+	Event Event
+	Err   *RecordError
+	// Timestamp as it was sent, in Unix nanoseconds.
+	Timestamp uint64
+
+	resource, record []byte
+}
+
+// Logs returns the record alone as OTLP logs, with its resource.
+func (r *Record) Logs() (plog.Logs, error) {
+	scope := appendMessage(nil, scopeLogsRecords, r.record)
+	logs := appendMessage(nil, resourceLogsResource, r.resource)
+	logs = appendMessage(logs, resourceLogsScopes, scope)
+	return (&plog.ProtoUnmarshaler{}).UnmarshalLogs(appendMessage(nil, requestLogs, logs))
+}
+
+func appendMessage(to []byte, number protowire.Number, message []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(to, number, protowire.BytesType), message)
+}
+
+// Fields of the OTLP messages (opentelemetry/proto/logs/v1, common/v1).
+const (
+	requestLogs          protowire.Number = 1
+	resourceLogsResource protowire.Number = 1
+	resourceLogsScopes   protowire.Number = 2
+	resourceAttributes   protowire.Number = 1
+	scopeLogsRecords     protowire.Number = 2
+	recordTime           protowire.Number = 1
+	recordAttributes     protowire.Number = 6
+	recordEventName      protowire.Number = 12
+	keyValueKey          protowire.Number = 1
+	keyValueValue        protowire.Number = 2
+	anyString            protowire.Number = 1
+	anyBool              protowire.Number = 2
+	anyInt               protowire.Number = 3
+	anyDouble            protowire.Number = 4
+	anyArray             protowire.Number = 5
+	anyMap               protowire.Number = 6
+	anyBytes             protowire.Number = 7
+	mapEntries           protowire.Number = 1
+)
+
+// Decode gives take each log record of a request in turn. Attributes that are
+// not known are kept as text in the envelope. Strings that are not UTF-8 get the
+// replacement character in place of what is not. An error says that the bytes
+// are no OTLP logs request; what take was given by then must not be used.
+func (d *Decoder) Decode(request []byte, take func(Record)) error {
+	c := cursor{rest: request}
+	for c.next() {
+		if c.is(requestLogs, protowire.BytesType) {
+			if err := d.resourceLogs(c.content, take); err != nil {
+				return err
+			}
+		}
+	}
+	return c.err
+}
+
+// resourceLogs reads the resource first: encoders may write it after the records.
+func (d *Decoder) resourceLogs(message []byte, take func(Record)) error {
+	var resource source
+	c := cursor{rest: message}
+	for c.next() {
+		if c.is(resourceLogsResource, protowire.BytesType) {
+			if err := d.resource(c.content, &resource); err != nil {
+				return err
+			}
+		}
+	}
+	if c.err != nil {
+		return c.err
+	}
+	for c = (cursor{rest: message}); c.next(); {
+		if c.is(resourceLogsScopes, protowire.BytesType) {
+			records := cursor{rest: c.content}
+			for records.next() {
+				if records.is(scopeLogsRecords, protowire.BytesType) {
+					record := Record{resource: resource.message, record: records.content}
+					if err := d.record(&record, &resource); err != nil {
+						return err
+					}
+					take(record)
+				}
+			}
+			if records.err != nil {
+				return records.err
+			}
+		}
+	}
+	return c.err
+}
+
+// source is a resource: what all of its records share.
+type source struct {
+	message []byte
+	// common has the fields of the resource in its envelope.
+	common Heartbeat
+	seen   uint64
+	err    *RecordError
+}
+
+func (d *Decoder) resource(message []byte, s *source) error {
+	s.message = message
+	spec := kinds[KindHeartbeat] // the common fields stand at the same places in every kind
+	seen, refused, err := d.attributes(message, resourceAttributes, ScopeResource, spec, &s.common)
+	s.seen |= seen
+	if s.err == nil {
+		s.err = refused
+	}
+	if bad := CheckSensorID(s.common.SensorID); bad != nil && s.err == nil && s.seen&(1<<spec.index[ScopeResource][AttrSensorID]) != 0 {
+		s.err = refuse(CauseOutOfRange, AttrSensorID, "%v", bad)
+	}
+	return err
+}
+
+// record decodes r.record. Its error says that the bytes are malformed.
+func (d *Decoder) record(r *Record, resource *source) error {
+	var name []byte
+	c := cursor{rest: r.record}
+	for c.next() {
+		switch {
+		case c.is(recordTime, protowire.Fixed64Type):
+			r.Timestamp = c.bits
+		case c.is(recordEventName, protowire.BytesType):
+			name = c.content
+		}
+	}
+	if c.err != nil {
+		return c.err
+	}
+	spec := kindsByName[string(name)]
+	if spec == nil {
+		r.Err = refuseName(string(name))
+	} else if resource.err != nil {
+		r.Err = resource.err
+	}
+	if r.Err != nil {
+		return nil
+	}
+	e := spec.make()
+	env := e.Env()
+	*env = resource.common.Envelope
+	env.Timestamp = time.Unix(0, int64(r.Timestamp)).UTC()
+	seen, refused, err := d.attributes(r.record, recordAttributes, ScopeRecord, spec, e)
+	if err != nil {
+		return err
+	}
+	if refused == nil {
+		refused = spec.check(env, seen|resource.seen)
+	}
+	if r.Err = refused; refused == nil {
+		r.Event = e
+	}
+	return nil
+}
+
+func refuseName(name string) *RecordError {
+	kind, ours := KindOf(name)
+	if !ours {
+		return refuse(CauseForeign, "", "event name %.*q is not one of netview's: they begin with %q", longest, name, namePrefix)
+	}
+	return refuse(CauseUnknownKind, "", "kind %.*q is not known to this receiver: known are %v", longest, kind, Kinds())
+}
+
+// check judges a record whose attributes, of which seen are the known ones, are
+// each as they should be.
+func (s *kindSpec) check(env *Envelope, seen uint64) *RecordError {
+	if missing := s.required &^ seen; missing != 0 {
+		return refuse(CauseMissing, s.fields[bits.TrailingZeros64(missing)].Attribute, "is missing")
+	}
+	if env.Sequence == 0 {
+		return refuse(CauseOutOfRange, AttrSequence, "0 is out of range: it counts from 1")
+	}
+	return nil
+}
+
+// attributes stores the attributes in the given field of a message that the kind
+// knows in this scope, and keeps the others. It returns the set of the fields it met, by
+// position, and the first attribute that is not as it should be.
+func (d *Decoder) attributes(message []byte, number protowire.Number, scope Scope, spec *kindSpec, e Event) (seen uint64, refused *RecordError, err error) {
+	shared := e.Env().Attributes // of the resource: other records have it too
+	unknown, next := 0, 0
+	c := cursor{rest: message}
+	for c.next() {
+		if !c.is(number, protowire.BytesType) {
 			continue
 		}
-		if err := get(value, name, fields[i].at(e)); err != nil {
-			return 0, err
+		key, v, err := keyValue(c.content)
+		if err != nil {
+			return 0, nil, err
 		}
-		seen |= 1 << i
+		if refused != nil {
+			continue // the rest must be well-formed all the same
+		}
+		i, known := spec.find(key, scope, next)
+		if known {
+			refused = d.get(v, key, spec.fields[i].at(e))
+			seen |= 1 << i
+			next = i + 1
+			continue
+		}
+		if unknown++; unknown > MaxUnknown {
+			refused = refuse(CauseOutOfRange, "", "the record has more than %d attributes that are not known to this receiver", MaxUnknown)
+			continue
+		}
+		if unknown == 1 && shared != nil {
+			e.Env().Attributes = maps.Clone(shared)
+		}
+		refused = d.keep(e.Env(), key, v)
 	}
-	return seen, nil
+	return seen, refused, c.err
+}
+
+// find returns the position of the field that an attribute is. Senders write
+// attributes in the order of the fields: looking at the next few first saves the
+// index.
+func (s *kindSpec) find(key []byte, scope Scope, next int) (i int, known bool) {
+	const few = 4
+	fields := s.fields
+	for i = next; i < min(next+few, len(fields)); i++ {
+		if fields[i].Scope == scope && fields[i].Attribute == string(key) {
+			return i, true
+		}
+	}
+	i, known = s.index[scope][string(key)]
+	return i, known
+}
+
+// value is an AnyValue.
+type value struct {
+	kind    pcommon.ValueType
+	content []byte // of a string, a map, an array or bytes
+	bits    uint64 // of a number or a bool
+	message []byte // the whole of it
+}
+
+func keyValue(message []byte) (key []byte, v value, err error) {
+	c := cursor{rest: message}
+	for c.next() {
+		switch {
+		case c.is(keyValueKey, protowire.BytesType):
+			key = c.content
+		case c.is(keyValueValue, protowire.BytesType):
+			if v, err = anyValue(c.content); err != nil {
+				return nil, v, err
+			}
+		}
+	}
+	return key, v, c.err
+}
+
+func anyValue(message []byte) (value, error) {
+	v := value{message: message}
+	c := cursor{rest: message}
+	for c.next() {
+		kind, wire := pcommon.ValueTypeEmpty, protowire.BytesType
+		switch c.number {
+		case anyString:
+			kind = pcommon.ValueTypeStr
+		case anyBool:
+			kind, wire = pcommon.ValueTypeBool, protowire.VarintType
+		case anyInt:
+			kind, wire = pcommon.ValueTypeInt, protowire.VarintType
+		case anyDouble:
+			kind, wire = pcommon.ValueTypeDouble, protowire.Fixed64Type
+		case anyArray:
+			kind = pcommon.ValueTypeSlice
+		case anyMap:
+			kind = pcommon.ValueTypeMap
+		case anyBytes:
+			kind = pcommon.ValueTypeBytes
+		default:
+			continue
+		}
+		if c.is(c.number, wire) {
+			v.kind, v.content, v.bits = kind, c.content, c.bits
+		}
+	}
+	return v, c.err
+}
+
+// entries gives the entries of a map.
+func (v value) entries(take func(key []byte, v value) *RecordError) *RecordError {
+	c := cursor{rest: v.content}
+	for c.next() {
+		if c.is(mapEntries, protowire.BytesType) {
+			key, entry, err := keyValue(c.content)
+			if err != nil {
+				c.err = err
+				break
+			}
+			if refused := take(key, entry); refused != nil {
+				return refused
+			}
+		}
+	}
+	if c.err != nil {
+		return refuse(CauseWrongType, "", "is a map whose bytes are malformed: %v", c.err)
+	}
+	return nil
+}
+
+// text is a value of any kind as text, in the words of pdata.
+func (d *Decoder) valueText(v value) string {
+	if v.kind == pcommon.ValueTypeStr {
+		return d.text(v.content)
+	}
+	record := appendMessage(nil, recordAttributes, appendMessage(nil, keyValueValue, v.message))
+	logs, err := (&Record{record: record}).Logs()
+	if err != nil {
+		return "" // an AnyValue that is malformed further inside
+	}
+	only, _ := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().Get("")
+	return valid(only.AsString())
+}
+
+// Texts up to this length are remembered, and as many of them.
+const (
+	longestRemembered = 256
+	mostRemembered    = 1 << 14
+)
+
+// text returns bytes as UTF-8.
+func (d *Decoder) text(b []byte) string {
+	if len(b) > longestRemembered {
+		return valid(string(b))
+	}
+	if s, known := d.texts[string(b)]; known {
+		return s
+	}
+	if len(d.texts) >= mostRemembered {
+		clear(d.texts)
+	}
+	s := string(b)
+	d.texts[s] = valid(s)
+	return d.texts[s]
 }
 
 // fixed are resource attributes whose value is the same for every sensor, so
 // that keeping them as unknown would be noise.
 var fixed = map[string]bool{string(semconv.ServiceNameKey): true, string(semconv.OSTypeKey): true}
 
-func keep(env *Envelope, name string, value pcommon.Value) {
-	if fixed[name] {
-		return
+func (d *Decoder) keep(env *Envelope, key []byte, v value) *RecordError {
+	if fixed[string(key)] {
+		return nil
+	}
+	if len(key) > MaxText || len(v.content) > MaxText {
+		return refuse(CauseOutOfRange, d.text(key[:min(len(key), longest)]), "is %d bytes long, at most %d are kept", len(key)+len(v.content), MaxText)
 	}
 	if env.Attributes == nil {
 		env.Attributes = map[string]string{}
 	}
-	env.Attributes[valid(name)] = valid(value.AsString())
+	env.Attributes[d.text(key)] = d.valueText(v)
+	return nil
 }
 
-// get stores value where v points to.
-func get(value pcommon.Value, name string, v any) error {
-	switch v := v.(type) {
+// get stores a value where to points to.
+func (d *Decoder) get(v value, key []byte, to any) *RecordError {
+	switch to := to.(type) {
 	case *string:
-		if value.Type() != pcommon.ValueTypeStr {
-			return wrongType(value, name, "a string")
+		if v.kind != pcommon.ValueTypeStr {
+			return wrongType(v, key, "a string")
 		}
-		*v = valid(value.Str())
+		if len(v.content) > MaxText {
+			return refuse(CauseOutOfRange, string(key), "is %d bytes long, at most %d are allowed", len(v.content), MaxText)
+		}
+		*to = d.text(v.content)
 	case *bool:
-		if value.Type() != pcommon.ValueTypeBool {
-			return wrongType(value, name, "a bool")
+		if v.kind != pcommon.ValueTypeBool {
+			return wrongType(v, key, "a bool")
 		}
-		*v = value.Bool()
+		*to = v.bits != 0
 	case *uint16:
-		n, err := integer(value, name, math.MaxUint16)
-		*v = uint16(n)
-		return err
+		n, refused := integer(v, key, math.MaxUint16)
+		*to = uint16(n)
+		return refused
 	case *uint64:
-		n, err := integer(value, name, math.MaxInt64)
-		*v = n
-		return err
+		n, refused := integer(v, key, math.MaxInt64)
+		*to = n
+		return refused
 	case *Optional[uint32]:
-		n, err := integer(value, name, math.MaxUint32)
-		*v = Some(uint32(n))
-		return err
+		n, refused := integer(v, key, math.MaxUint32)
+		*to = Some(uint32(n))
+		return refused
 	case *time.Duration:
-		d, err := seconds(value, name)
-		*v = d
-		return err
+		s, refused := seconds(v, key)
+		*to = s
+		return refused
 	case *Optional[time.Duration]:
-		d, err := seconds(value, name)
-		*v = Some(d)
-		return err
+		s, refused := seconds(v, key)
+		*to = Some(s)
+		return refused
 	case *netip.Addr:
-		if value.Type() != pcommon.ValueTypeStr {
-			return wrongType(value, name, "an IP address as a string")
+		if v.kind != pcommon.ValueTypeStr {
+			return wrongType(v, key, "an IP address as a string")
 		}
-		address, err := netip.ParseAddr(value.Str())
+		address, err := netip.ParseAddr(d.text(v.content))
 		if err != nil {
-			return refuse(CauseOutOfRange, name, "%.*q is not an IP address", longest, value.Str())
+			return refuse(CauseOutOfRange, string(key), "%.*q is not an IP address", longest, v.content)
 		}
-		*v = address.Unmap().WithZone("")
+		*to = address.Unmap().WithZone("")
 	case *uuid.UUID:
-		if value.Type() != pcommon.ValueTypeStr {
-			return wrongType(value, name, "a UUID as a string")
+		if v.kind != pcommon.ValueTypeStr {
+			return wrongType(v, key, "a UUID as a string")
 		}
-		id, err := uuid.Parse(value.Str())
+		id, err := uuid.ParseBytes(v.content)
 		if err != nil {
-			return refuse(CauseOutOfRange, name, "%.*q is not a UUID", longest, value.Str())
+			return refuse(CauseOutOfRange, string(key), "%.*q is not a UUID", longest, v.content)
 		}
-		*v = id
+		*to = id
 	case *map[string]uint64:
-		if value.Type() != pcommon.ValueTypeMap {
-			return wrongType(value, name, "a map of counts")
+		if v.kind != pcommon.ValueTypeMap {
+			return wrongType(v, key, "a map of counts")
 		}
-		*v = make(map[string]uint64, value.Map().Len())
-		for key, count := range value.Map().All() {
-			n, err := integer(count, name+"."+valid(key), math.MaxInt64)
-			if err != nil {
-				return err
-			}
-			(*v)[valid(key)] = n
-		}
+		*to = map[string]uint64{}
+		return v.entries(func(name []byte, entry value) *RecordError {
+			n, refused := integer(entry, fmt.Appendf(nil, "%s.%s", key, name), math.MaxInt64)
+			(*to)[d.text(name)] = n
+			return refused
+		})
 	case *map[string]string:
-		if value.Type() != pcommon.ValueTypeMap {
-			return wrongType(value, name, "a map of strings")
+		if v.kind != pcommon.ValueTypeMap {
+			return wrongType(v, key, "a map of strings")
 		}
-		*v = make(map[string]string, value.Map().Len())
-		for key, text := range value.Map().All() {
-			(*v)[valid(key)] = valid(text.AsString())
-		}
+		*to = map[string]string{}
+		return v.entries(func(name []byte, entry value) *RecordError {
+			(*to)[d.text(name)] = d.valueText(entry)
+			return nil
+		})
 	}
 	return nil
 }
 
-func integer(value pcommon.Value, name string, highest int64) (uint64, error) {
-	if value.Type() != pcommon.ValueTypeInt {
-		return 0, wrongType(value, name, "an integer")
+func integer(v value, key []byte, highest int64) (uint64, *RecordError) {
+	if v.kind != pcommon.ValueTypeInt {
+		return 0, wrongType(v, key, "an integer")
 	}
-	if n := value.Int(); n < 0 || n > highest {
-		return 0, refuse(CauseOutOfRange, name, "%d is out of range: 0 to %d", n, highest)
+	n := int64(v.bits)
+	if n < 0 || n > highest {
+		return 0, refuse(CauseOutOfRange, valid(string(key)), "%d is out of range: 0 to %d", n, highest)
 	}
-	return uint64(value.Int()), nil
+	return uint64(n), nil
 }
 
 // longestDuration is 100 years: more than any host has been up.
 const longestDuration = 100 * 365 * 24 * time.Hour
 
 // seconds reads a duration, kept to the millisecond.
-func seconds(value pcommon.Value, name string) (time.Duration, error) {
+func seconds(v value, key []byte) (time.Duration, *RecordError) {
 	var s float64
-	switch value.Type() {
+	switch v.kind {
 	case pcommon.ValueTypeDouble:
-		s = value.Double()
+		s = math.Float64frombits(v.bits)
 	case pcommon.ValueTypeInt: // an encoder may write a whole number so
-		s = float64(value.Int())
+		s = float64(int64(v.bits))
 	default:
-		return 0, wrongType(value, name, "a number of seconds")
+		return 0, wrongType(v, key, "a number of seconds")
 	}
 	if !(s >= 0 && s <= longestDuration.Seconds()) {
-		return 0, refuse(CauseOutOfRange, name, "%g seconds is out of range: 0 to %g", s, longestDuration.Seconds())
+		return 0, refuse(CauseOutOfRange, string(key), "%g seconds is out of range: 0 to %g", s, longestDuration.Seconds())
 	}
 	return time.Duration(math.Round(s*1000)) * time.Millisecond, nil
 }
 
-func wrongType(value pcommon.Value, name, want string) *RecordError {
-	return refuse(CauseWrongType, name, "is of type %s, must be %s", value.Type(), want)
+func wrongType(v value, key []byte, want string) *RecordError {
+	return refuse(CauseWrongType, valid(string(key)), "is of type %s, must be %s", v.kind, want)
 }
 
 // valid returns s in UTF-8.

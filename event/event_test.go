@@ -1,10 +1,11 @@
 package event_test
 
 import (
-	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,33 @@ import (
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testevent"
 )
+
+// decode sends logs with one record through the wire form.
+func decode(t testing.TB, logs plog.Logs) event.Record {
+	t.Helper()
+	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []event.Record
+	if err := event.NewDecoder().Decode(body, func(r event.Record) { records = append(records, r) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != 1 {
+		t.Fatalf("%d records, want 1", len(records))
+	}
+	return records[0]
+}
+
+// accepted is decode for a record that must not be refused.
+func accepted(t testing.TB, logs plog.Logs) event.Event {
+	t.Helper()
+	r := decode(t, logs)
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	return r.Event
+}
 
 func only(t testing.TB, logs plog.Logs) (pcommon.Map, plog.LogRecord) {
 	if logs.LogRecordCount() != 1 {
@@ -27,20 +55,7 @@ func TestRoundTrip(t *testing.T) {
 	for _, kind := range event.Kinds() {
 		for name, want := range map[string]event.Event{"filled": testevent.Filled(t, kind), "with nulls": testevent.WithNulls(t, kind)} {
 			t.Run(string(kind)+" "+name, func(t *testing.T) {
-				// Through the wire form, as a collector gets it.
-				body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode([]event.Event{want}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body)
-				if err != nil {
-					t.Fatal(err)
-				}
-				resource, record := only(t, logs)
-				got, err := event.Decode(resource, record)
-				if err != nil {
-					t.Fatal(err)
-				}
+				got := accepted(t, event.Encode([]event.Event{want}))
 				if !reflect.DeepEqual(got, want) {
 					t.Errorf("got  %+v\nwant %+v", got, want)
 				}
@@ -50,16 +65,16 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestUnknownAttributesAreKept(t *testing.T) {
-	resource, record := only(t, event.Encode([]event.Event{testevent.Filled(t, event.KindListener)}))
+	logs := event.Encode([]event.Event{testevent.Filled(t, event.KindListener)})
+	resource, record := only(t, logs)
 	record.Attributes().PutInt("netview.invented.later", 7)
 	record.Attributes().PutStr("odd", "a\xffb")
+	record.Attributes().PutDouble("half", 0.5)
+	record.Attributes().PutEmptySlice("list").AppendEmpty().SetStr("x")
+	record.Attributes().PutEmptyMap("map").PutBool("b", true)
 	resource.PutStr("k8s.node.name", "n1")
-	e, err := event.Decode(resource, record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{"netview.invented.later": "7", "odd": "a\uFFFDb", "k8s.node.name": "n1"}
-	if got := e.Env().Attributes; !reflect.DeepEqual(got, want) {
+	want := map[string]string{"netview.invented.later": "7", "odd": "a\uFFFDb", "k8s.node.name": "n1", "half": "0.5", "list": `["x"]`, "map": `{"b":true}`}
+	if got := accepted(t, logs).Env().Attributes; !reflect.DeepEqual(got, want) {
 		t.Errorf("kept %v, want %v", got, want)
 	}
 }
@@ -93,73 +108,152 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			resource, record := only(t, event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)}))
-			tt.change(resource, record)
-			_, err := event.Decode(resource, record)
-			var refused *event.RecordError
-			if !errors.As(err, &refused) {
-				t.Fatalf("error %v, want a *event.RecordError", err)
+			logs := event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)})
+			tt.change(only(t, logs))
+			refused := decode(t, logs).Err
+			if refused == nil {
+				t.Fatal("it is accepted")
 			}
-			if refused.Cause != tt.cause || refused.Attribute != tt.attribute || !strings.Contains(err.Error(), tt.quotes) {
-				t.Errorf("got {%s %s} %q, want {%s %s} naming %s", refused.Cause, refused.Attribute, err, tt.cause, tt.attribute, tt.quotes)
+			if refused.Cause != tt.cause || refused.Attribute != tt.attribute || !strings.Contains(refused.Error(), tt.quotes) {
+				t.Errorf("got {%s %s} %q, want {%s %s} naming %s", refused.Cause, refused.Attribute, refused, tt.cause, tt.attribute, tt.quotes)
 			}
 		})
 	}
 }
 
 func TestMappedAddressIsIPv4(t *testing.T) {
-	resource, record := only(t, event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)}))
+	logs := event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)})
+	_, record := only(t, logs)
 	record.Attributes().PutStr("network.peer.address", "::ffff:192.0.2.1")
-	e, err := event.Decode(resource, record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := e.(*event.Connection).RemoteAddress; got != netip.MustParseAddr("192.0.2.1") {
+	if got := accepted(t, logs).(*event.Connection).RemoteAddress; got != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("remote address %v, want 192.0.2.1", got)
 	}
 }
 
-// FuzzDecode feeds arbitrary OTLP bodies to the decoder: any answer is right
-// but a panic, and what it accepts must survive a round trip.
+// TestManyRecordsOfManyResources: each record gets its own resource, wherever
+// the encoder wrote it, and none the unknown attributes of another.
+func TestManyRecordsOfManyResources(t *testing.T) {
+	logs := plog.NewLogs()
+	for _, id := range []string{"a", "b"} {
+		var events []event.Event
+		for n := range 3 {
+			e := testevent.Filled(t, event.KindListener)
+			e.Env().SensorID, e.Env().Sequence = id, uint64(n+1)
+			e.Env().Attributes = map[string]string{"own": fmt.Sprint(id, n)}
+			events = append(events, e)
+		}
+		one := event.Encode(events)
+		one.ResourceLogs().At(0).Resource().Attributes().PutStr("shared", id)
+		one.ResourceLogs().MoveAndAppendTo(logs.ResourceLogs())
+	}
+	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err = event.NewDecoder().Decode(body, func(r event.Record) {
+		env := r.Event.Env()
+		got = append(got, fmt.Sprint(env.SensorID, env.Sequence, env.Attributes))
+		alone, err := r.Logs()
+		if err != nil || !reflect.DeepEqual(accepted(t, alone), r.Event) {
+			t.Errorf("alone the record is %v (%v)", alone, err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a1 map[own:a0 shared:a]", "a2 map[own:a1 shared:a]", "a3 map[own:a2 shared:a]", "b1 map[own:b0 shared:b]", "b2 map[own:b1 shared:b]", "b3 map[own:b2 shared:b]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMalformedBodies(t *testing.T) {
+	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := 0
+	for n := range body {
+		// Most cuts break a length; a few fall between two fields.
+		if err := event.NewDecoder().Decode(body[:n], func(event.Record) {}); err == nil {
+			whole++
+		}
+	}
+	if whole > 1 {
+		t.Errorf("%d of %d truncations pass for whole requests, want only the empty one", whole, len(body))
+	}
+	for name, bad := range map[string][]byte{"text": []byte("hello, world"), "wrong wire type": {0x08, 0x01}, "unknown group": {0x0b}} {
+		if err := event.NewDecoder().Decode(bad, func(event.Record) {}); err == nil {
+			t.Errorf("%s passes for a request", name)
+		}
+	}
+	if err := event.NewDecoder().Decode([]byte{0xf8, 0x07, 0x01}, func(event.Record) { t.Error("a record") }); err != nil {
+		t.Errorf("a field of a later version: %v", err)
+	}
+}
+
+// FuzzDecode feeds arbitrary bodies to the decoder: any answer is right but a
+// panic. What it accepts survives a round trip, and it finds as many records as
+// pdata does.
 func FuzzDecode(f *testing.F) {
 	for _, kind := range event.Kinds() {
 		body, _ := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode([]event.Event{testevent.Filled(f, kind)}))
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body)
-		if err != nil {
+		var records []event.Record
+		if err := event.NewDecoder().Decode(body, func(r event.Record) { records = append(records, r) }); err != nil {
 			return
 		}
-		for _, rl := range logs.ResourceLogs().All() {
-			for _, sl := range rl.ScopeLogs().All() {
-				for _, record := range sl.LogRecords().All() {
-					e, err := event.Decode(rl.Resource().Attributes(), record)
-					if err != nil {
-						continue
-					}
-					resource, again := only(t, event.Encode([]event.Event{e}))
-					second, err := event.Decode(resource, again)
-					if err != nil {
-						t.Fatalf("accepted %+v, but not what it encodes to: %v", e, err)
-					}
-					if !reflect.DeepEqual(e, second) {
-						t.Fatalf("changed on the way:\n%+v\n%+v", e, second)
-					}
-				}
+		if logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body); err == nil && logs.LogRecordCount() != len(records) {
+			t.Fatalf("%d records, pdata finds %d", len(records), logs.LogRecordCount())
+		}
+		for _, r := range records {
+			if (r.Event == nil) == (r.Err == nil) {
+				t.Fatalf("event %v, error %v", r.Event, r.Err)
+			}
+			if r.Event == nil {
+				continue
+			}
+			if again := accepted(t, event.Encode([]event.Event{r.Event})); !reflect.DeepEqual(r.Event, again) {
+				t.Fatalf("changed on the way:\n%+v\n%+v", r.Event, again)
 			}
 		}
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	resource, record := only(b, event.Encode([]event.Event{testevent.Filled(b, event.KindConnection)}))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := event.Decode(resource, record); err != nil {
-			b.Fatal(err)
-		}
+	events := make([]event.Event, 1000)
+	for i := range events {
+		events[i] = testevent.Filled(b, event.KindConnection)
 	}
+	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode(events))
+	if err != nil {
+		b.Fatal(err)
+	}
+	perRecord := func(b *testing.B) {
+		b.ReportAllocs()
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/record")
+	}
+	b.Run("netview", func(b *testing.B) {
+		d := event.NewDecoder()
+		for b.Loop() {
+			if err := d.Decode(body, func(event.Record) {}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perRecord(b)
+	})
+	// The floor of everything that takes its logs from pdata.
+	b.Run("pdata", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perRecord(b)
+	})
 }
 
 func BenchmarkEncode(b *testing.B) {

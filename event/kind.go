@@ -6,8 +6,8 @@ import "slices"
 type kindSpec struct {
 	make   func() Event
 	fields []Field
-	// index of the fields by attribute, for decoding in one pass.
-	resource, record map[string]int
+	// index of the fields by scope and attribute.
+	index map[Scope]map[string]int
 	// required is the set of the fields, by position, that a record must carry:
 	// those that are never null. A field added after the first release must
 	// allow null, or older sensors would be refused.
@@ -16,7 +16,7 @@ type kindSpec struct {
 
 func newSpec(make func() Event, own ...[]Field) *kindSpec {
 	s := &kindSpec{make: make, fields: slices.Concat(append([][]Field{commonFields}, own...)...),
-		resource: map[string]int{}, record: map[string]int{}}
+		index: map[Scope]map[string]int{ScopeResource: {}, ScopeRecord: {}, ScopeNative: {}}}
 	if len(s.fields) > 64 {
 		panic("event: a kind can have at most 64 fields")
 	}
@@ -24,12 +24,7 @@ func newSpec(make func() Event, own ...[]Field) *kindSpec {
 		if f.Null == "" && f.Scope != ScopeNative {
 			s.required |= 1 << i
 		}
-		switch f.Scope {
-		case ScopeResource:
-			s.resource[f.Attribute] = i
-		case ScopeRecord:
-			s.record[f.Attribute] = i
-		}
+		s.index[f.Scope][f.Attribute] = i
 	}
 	return s
 }
@@ -41,6 +36,15 @@ var kinds = map[Kind]*kindSpec{
 	KindListener:   newSpec(func() Event { return new(Listener) }, listenerFields),
 	KindHeartbeat:  newSpec(func() Event { return new(Heartbeat) }, heartbeatFields),
 }
+
+// kindsByName is kinds by event name.
+var kindsByName = func() map[string]*kindSpec {
+	byName := make(map[string]*kindSpec, len(kinds))
+	for kind, spec := range kinds {
+		byName[kind.EventName()] = spec
+	}
+	return byName
+}()
 
 // Kinds returns the kinds of this version, sorted.
 func Kinds() []Kind {

@@ -2,9 +2,9 @@ package otelreceiver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,14 +73,16 @@ func startCounters(telemetry *metadata.Telemetry) {
 // retryDelay is what an overloaded receiver asks of senders.
 const retryDelay = time.Second
 
-// take stores the records of a request of the given uncompressed size. Its error
-// is a gRPC status: Unavailable and ResourceExhausted may be retried. sent is
-// when the sender sent the request, in Unix nanoseconds, or empty.
-func (in *intake) take(ctx context.Context, logs plog.Logs, size int64, sent string) (plogotlp.ExportResponse, error) {
-	response := plogotlp.NewExportResponse()
+// take stores the records of an OTLP request in protobuf form, and returns how
+// many there were. Its error is a gRPC status: Unavailable and ResourceExhausted
+// may be retried. sent is when the sender sent the request, in Unix nanoseconds,
+// or empty.
+func (in *intake) take(ctx context.Context, body []byte, sent string) (response plogotlp.ExportResponse, records int, err error) {
+	response = plogotlp.NewExportResponse()
+	size := int64(len(body))
 	if now := in.inFlight.Add(size); now > in.limit {
 		in.inFlight.Add(-size)
-		return response, in.answer(ctx, answerOverloaded, overloaded(now, in.limit))
+		return response, 0, in.answer(ctx, answerOverloaded, overloaded(now, in.limit))
 	}
 	in.telemetry.InFlight.Add(ctx, size)
 	defer func() {
@@ -88,17 +90,20 @@ func (in *intake) take(ctx context.Context, logs plog.Logs, size int64, sent str
 		in.telemetry.InFlight.Add(ctx, -size)
 	}()
 
-	request := in.read(logs, sent)
+	request, err := in.read(body, sent)
+	if err != nil {
+		return response, 0, in.answer(ctx, answerFailed, status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err))
+	}
 	if len(request.events)+len(request.quarantined) > 0 {
 		if err := in.store.Commit(ctx, request.addTo); err != nil {
-			return response, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
+			return response, request.records, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
 		}
 	} else if err := in.store.Err(); err != nil && request.rejected == 0 {
-		return response, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
+		return response, request.records, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
 	}
 	if in.next != nil {
-		if err := in.forward(ctx, logs, request); err != nil {
-			return response, in.answer(ctx, answerFailed, err)
+		if err := in.forward(ctx, body, request); err != nil {
+			return response, request.records, in.answer(ctx, answerFailed, err)
 		}
 	}
 	in.count(ctx, request)
@@ -108,7 +113,7 @@ func (in *intake) take(ctx context.Context, logs plog.Logs, size int64, sent str
 		response.PartialSuccess().SetRejectedLogRecords(int64(request.rejected))
 		response.PartialSuccess().SetErrorMessage(request.first)
 	}
-	return response, in.answer(ctx, answer, nil)
+	return response, request.records, in.answer(ctx, answer, nil)
 }
 
 func (in *intake) answer(ctx context.Context, answer string, err error) error {
@@ -126,12 +131,16 @@ func overloaded(now, limit int64) error {
 
 // request is what one OTLP request holds.
 type request struct {
+	records     int
 	events      []event.Event
 	quarantined []clickhouse.Quarantined
 	rejected    int
 	first       string // why the first was rejected
 	outcomes    map[string]int
-	foreign     int
+	// Of the records that are forwarded: which are not, by position, and how
+	// many are of other producers.
+	withheld []bool
+	foreign  int
 }
 
 func (r *request) addTo(batch *clickhouse.Batch) {
@@ -151,51 +160,66 @@ func (r *request) reject(cause event.Cause, err error) {
 	r.outcomes[string(cause)]++
 }
 
-// read decodes a request. When records are forwarded, foreign ones are left in
-// logs and netview's malformed ones are taken out.
-func (in *intake) read(logs plog.Logs, sent string) *request {
-	r := &request{events: make([]event.Event, 0, logs.LogRecordCount()), outcomes: map[string]int{}}
+// decoders are kept between requests with the strings that they remember.
+var decoders = sync.Pool{New: func() any { return event.NewDecoder() }}
+
+// read decodes a request. Its error says that the body is no OTLP.
+func (in *intake) read(body []byte, sent string) (*request, error) {
+	r := &request{outcomes: map[string]int{}}
 	clock := newClock(time.Now(), sent, in.maxSkew)
-	for _, rl := range logs.ResourceLogs().All() {
-		resource := rl.Resource().Attributes()
-		for _, sl := range rl.ScopeLogs().All() {
-			sl.LogRecords().RemoveIf(func(record plog.LogRecord) bool {
-				return in.readRecord(r, clock, resource, record)
-			})
+	decoder := decoders.Get().(*event.Decoder)
+	defer decoders.Put(decoder)
+	err := decoder.Decode(body, func(record event.Record) {
+		r.records++
+		withheld := in.readRecord(r, clock, &record)
+		if in.next != nil {
+			r.withheld = append(r.withheld, withheld)
 		}
-	}
-	return r
+	})
+	return r, err
 }
 
-func (in *intake) readRecord(r *request, clock clock, resource pcommon.Map, record plog.LogRecord) (remove bool) {
-	e, err := event.Decode(resource, record)
-	if err != nil {
-		var refused *event.RecordError
-		errors.As(err, &refused)
+// readRecord sorts a record. It reports whether the record is malformed, so that
+// it must not be handed on.
+func (in *intake) readRecord(r *request, clock clock, record *event.Record) (withheld bool) {
+	if refused := record.Err; refused != nil {
 		if refused.Cause == event.CauseForeign && in.next != nil {
 			r.foreign++
 			return false
 		}
-		r.reject(refused.Cause, err)
-		return in.next != nil
+		r.reject(refused.Cause, refused)
+		return true
 	}
-	if reason := clock.disbelieve(record.Timestamp()); reason != "" {
-		r.quarantined = append(r.quarantined, clock.quarantine(reason, e, resource, record))
+	if reason := clock.disbelieve(record.Timestamp); reason != "" {
+		r.quarantined = append(r.quarantined, clock.quarantine(reason, record))
 		r.outcomes[outcomeQuarantined]++
 		return false
 	}
-	r.events = append(r.events, e)
+	r.events = append(r.events, record.Event)
 	r.outcomes[outcomeStored]++
 	return false
 }
 
 // forward hands the records on. Those of other producers are not stored, so a
 // permanent error of the next consumer is all that can be said of them.
-func (in *intake) forward(ctx context.Context, logs plog.Logs, r *request) error {
+func (in *intake) forward(ctx context.Context, body []byte, r *request) error {
+	logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body)
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err)
+	}
+	position := -1
+	for _, rl := range logs.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			sl.LogRecords().RemoveIf(func(plog.LogRecord) bool {
+				position++
+				return r.withheld[position]
+			})
+		}
+	}
 	if logs.LogRecordCount() == 0 {
 		return nil
 	}
-	err := in.next.ConsumeLogs(ctx, logs)
+	err = in.next.ConsumeLogs(ctx, logs)
 	switch {
 	case err == nil:
 	case consumererror.IsPermanent(err):
@@ -243,8 +267,8 @@ var (
 
 // disbelieve returns why a record goes to quarantine, or nothing. Age is no
 // reason: an honest backlog is old.
-func (c clock) disbelieve(timestamp pcommon.Timestamp) string {
-	at := timestamp.AsTime()
+func (c clock) disbelieve(timestamp uint64) string {
+	at := pcommon.Timestamp(timestamp).AsTime()
 	switch {
 	case at.Before(earliest) || !at.Before(latest):
 		return "absurd_date"
@@ -256,10 +280,10 @@ func (c clock) disbelieve(timestamp pcommon.Timestamp) string {
 	return ""
 }
 
-func (c clock) quarantine(reason string, e event.Event, resource pcommon.Map, record plog.LogRecord) clickhouse.Quarantined {
-	env := e.Env()
-	q := clickhouse.Quarantined{SensorID: env.SensorID, Session: env.Session, Sequence: env.Sequence, Kind: e.Kind(),
-		Reason: reason, Timestamp: uint64(record.Timestamp()), Record: recordJSON(resource, record)}
+func (c clock) quarantine(reason string, record *event.Record) clickhouse.Quarantined {
+	env := record.Event.Env()
+	q := clickhouse.Quarantined{SensorID: env.SensorID, Session: env.Session, Sequence: env.Sequence, Kind: record.Event.Kind(),
+		Reason: reason, Timestamp: record.Timestamp, Record: recordJSON(record)}
 	if c.skew != nil {
 		seconds := c.skew.Seconds()
 		q.Skew = &seconds
@@ -268,14 +292,14 @@ func (c clock) quarantine(reason string, e event.Event, resource pcommon.Map, re
 }
 
 // recordJSON is the whole record as OTLP JSON, so that nothing of it is lost.
-func recordJSON(resource pcommon.Map, record plog.LogRecord) string {
-	logs := plog.NewLogs()
-	rl := logs.ResourceLogs().AppendEmpty()
-	resource.CopyTo(rl.Resource().Attributes())
-	record.CopyTo(rl.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty())
+func recordJSON(record *event.Record) string {
+	logs, err := record.Logs()
+	if err != nil {
+		return strconv.Quote(err.Error())
+	}
 	text, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
 	if err != nil {
-		return err.Error()
+		return strconv.Quote(err.Error())
 	}
 	return string(text)
 }

@@ -11,9 +11,9 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.opentelemetry.io/otel/attribute"
@@ -136,11 +136,12 @@ func (r *netviewReceiver) serveGRPC(ctx context.Context, host component.Host, in
 	if err != nil {
 		return err
 	}
-	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings)
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings,
+		configgrpc.WithGrpcServerOption(grpc.ForceServerCodecV2(wireCodec{})))
 	if err != nil {
 		return err
 	}
-	plogotlp.RegisterGRPCServer(server, &grpcServer{intake: in, observer: observer})
+	server.RegisterService(&logsService, &grpcServer{intake: in, observer: observer})
 	listener, err := config.NetAddr.Listen(ctx)
 	if err != nil {
 		return listenError("protocols::grpc::endpoint", config.NetAddr.Endpoint, err)

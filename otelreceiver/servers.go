@@ -7,11 +7,12 @@ import (
 	"net/http"
 	"strconv"
 
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,27 +21,74 @@ import (
 	component "github.com/netview-project/netview/otelreceiver/internal/metadata"
 )
 
-// grpcServer is OTLP/gRPC's LogsService.
+// message is a request or an answer in protobuf form. Requests stay so until the
+// intake decodes them.
+type message struct{ bytes []byte }
+
+// wireCodec hands messages through as they are.
+type wireCodec struct{}
+
+// Name implements [encoding.CodecV2]: on the wire this is protobuf.
+func (wireCodec) Name() string { return "proto" }
+
+// Marshal implements [encoding.CodecV2].
+func (wireCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.(*message).bytes)}, nil
+}
+
+// Unmarshal implements [encoding.CodecV2].
+func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	v.(*message).bytes = data.Materialize()
+	return nil
+}
+
+const logsServiceName = "opentelemetry.proto.collector.logs.v1.LogsService"
+
+// logsService is OTLP/gRPC's LogsService over [wireCodec].
+var logsService = grpc.ServiceDesc{
+	ServiceName: logsServiceName,
+	HandlerType: (*any)(nil),
+	Methods:     []grpc.MethodDesc{{MethodName: "Export", Handler: handleExport}},
+	Metadata:    "opentelemetry/proto/collector/logs/v1/logs_service.proto",
+}
+
+func handleExport(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	request := &message{}
+	if err := decode(request); err != nil {
+		return nil, err
+	}
+	export := func(ctx context.Context, request any) (any, error) {
+		return server.(*grpcServer).export(ctx, request.(*message))
+	}
+	if interceptor == nil {
+		return export(ctx, request)
+	}
+	info := &grpc.UnaryServerInfo{Server: server, FullMethod: "/" + logsServiceName + "/Export"}
+	return interceptor(ctx, request, info, export)
+}
+
+// grpcServer answers OTLP/gRPC.
 type grpcServer struct {
-	plogotlp.UnimplementedGRPCServer
 	intake   *intake
 	observer *receiverhelper.ObsReport
 }
 
-func (s *grpcServer) Export(ctx context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+func (s *grpcServer) export(ctx context.Context, request *message) (*message, error) {
 	sent := ""
 	if values := metadata.ValueFromIncomingContext(ctx, SentHeader); len(values) > 0 {
 		sent = values[0]
 	}
-	logs := request.Logs()
-	size := (&plog.ProtoMarshaler{}).LogsSize(logs)
-	return observed(ctx, s.observer, s.intake, logs, int64(size), sent)
+	response, err := observed(ctx, s.observer, s.intake, request.bytes, sent)
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := response.MarshalProto()
+	return &message{bytes}, err
 }
 
-func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intake, logs plog.Logs, size int64, sent string) (plogotlp.ExportResponse, error) {
-	records := logs.LogRecordCount()
+func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intake, body []byte, sent string) (plogotlp.ExportResponse, error) {
 	ctx = observer.StartLogsOp(ctx)
-	response, err := in.take(ctx, logs, size, sent)
+	response, records, err := in.take(ctx, body, sent)
 	observer.EndLogsOp(ctx, component.Type.String(), records, err)
 	return response, err
 }
@@ -73,17 +121,17 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeStatus(w, mediaType, status.Newf(codes.InvalidArgument, "reading the body: %v", err), http.StatusBadRequest)
 		return
 	}
-	request := plogotlp.NewExportRequest()
 	if mediaType == jsonType {
-		err = request.UnmarshalJSON(body)
-	} else {
-		err = request.UnmarshalProto(body)
+		request := plogotlp.NewExportRequest()
+		if err = request.UnmarshalJSON(body); err == nil {
+			body, err = request.MarshalProto()
+		}
+		if err != nil {
+			writeStatus(w, mediaType, status.Newf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err), http.StatusBadRequest)
+			return
+		}
 	}
-	if err != nil {
-		writeStatus(w, mediaType, status.Newf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err), http.StatusBadRequest)
-		return
-	}
-	response, err := observed(r.Context(), s.observer, s.intake, request.Logs(), int64(len(body)), r.Header.Get(SentHeader))
+	response, err := observed(r.Context(), s.observer, s.intake, body, r.Header.Get(SentHeader))
 	if err != nil {
 		answer := status.Convert(err)
 		writeStatus(w, mediaType, answer, httpCode(answer.Code()))

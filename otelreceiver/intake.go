@@ -76,12 +76,14 @@ const retryDelay = time.Second
 // take stores the records of an OTLP request in protobuf form, and returns how
 // many there were. Its error is a gRPC status: Unavailable and ResourceExhausted
 // may be retried. sent is when the sender sent the request, in Unix nanoseconds,
-// or empty.
-func (in *intake) take(ctx context.Context, body []byte, sent string) (response plogotlp.ExportResponse, records int, err error) {
+// or empty. free is called when the body is no longer needed: before the commit,
+// unless it is forwarded afterwards.
+func (in *intake) take(ctx context.Context, body []byte, free func(), sent string) (response plogotlp.ExportResponse, records int, err error) {
 	response = plogotlp.NewExportResponse()
 	size := int64(len(body))
 	if now := in.inFlight.Add(size); now > in.limit {
 		in.inFlight.Add(-size)
+		free()
 		return response, 0, in.answer(ctx, answerOverloaded, overloaded(now, in.limit))
 	}
 	in.telemetry.InFlight.Add(ctx, size)
@@ -91,6 +93,11 @@ func (in *intake) take(ctx context.Context, body []byte, sent string) (response 
 	}()
 
 	request, err := in.read(body, sent)
+	if in.next == nil || err != nil {
+		free()
+	} else {
+		defer free()
+	}
 	if err != nil {
 		return response, 0, in.answer(ctx, answerFailed, status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err))
 	}

@@ -21,9 +21,9 @@ import (
 	component "github.com/netview-project/netview/otelreceiver/internal/metadata"
 )
 
-// message is a request or an answer in protobuf form. Requests stay so until the
-// intake decodes them.
-type message struct{ bytes []byte }
+// message is a request or an answer in protobuf form. A request stays so until
+// the intake decodes it, in the buffer in which gRPC received it.
+type message struct{ buffer mem.Buffer }
 
 // wireCodec hands messages through as they are.
 type wireCodec struct{}
@@ -33,12 +33,12 @@ func (wireCodec) Name() string { return "proto" }
 
 // Marshal implements [encoding.CodecV2].
 func (wireCodec) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(v.(*message).bytes)}, nil
+	return mem.BufferSlice{v.(*message).buffer}, nil
 }
 
 // Unmarshal implements [encoding.CodecV2].
 func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	v.(*message).bytes = data.Materialize()
+	v.(*message).buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
 	return nil
 }
 
@@ -78,17 +78,20 @@ func (s *grpcServer) export(ctx context.Context, request *message) (*message, er
 	if values := metadata.ValueFromIncomingContext(ctx, SentHeader); len(values) > 0 {
 		sent = values[0]
 	}
-	response, err := observed(ctx, s.observer, s.intake, request.bytes, sent)
+	body := request.buffer
+	// Not held while the commit is waited for.
+	request.buffer = nil
+	response, err := observed(ctx, s.observer, s.intake, body.ReadOnlyData(), body.Free, sent)
 	if err != nil {
 		return nil, err
 	}
 	bytes, err := response.MarshalProto()
-	return &message{bytes}, err
+	return &message{mem.SliceBuffer(bytes)}, err
 }
 
-func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intake, body []byte, sent string) (plogotlp.ExportResponse, error) {
+func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intake, body []byte, free func(), sent string) (plogotlp.ExportResponse, error) {
 	ctx = observer.StartLogsOp(ctx)
-	response, records, err := in.take(ctx, body, sent)
+	response, records, err := in.take(ctx, body, free, sent)
 	observer.EndLogsOp(ctx, component.Type.String(), records, err)
 	return response, err
 }
@@ -131,7 +134,7 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	response, err := observed(r.Context(), s.observer, s.intake, body, r.Header.Get(SentHeader))
+	response, err := observed(r.Context(), s.observer, s.intake, body, func() {}, r.Header.Get(SentHeader))
 	if err != nil {
 		answer := status.Convert(err)
 		writeStatus(w, mediaType, answer, httpCode(answer.Code()))

@@ -2,8 +2,10 @@ package clickhouse
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
+	chcolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
@@ -23,7 +25,7 @@ func TableName(kind event.Kind) string { return tableOf[kind] }
 // column gathers the values of one field over many records.
 type column interface {
 	add(e event.Event)
-	data() any
+	appendTo(to driver.BatchColumn, kind chcolumn.Type) error
 }
 
 // columnOf is a column whose values are of type T; value reads one from the
@@ -37,7 +39,63 @@ type columnOf[P, T any] struct {
 func (c *columnOf[P, T]) add(e event.Event) {
 	c.values = append(c.values, c.value(e, c.field.Value(e).(P)))
 }
-func (c *columnOf[P, T]) data() any { return c.values }
+
+func (c *columnOf[P, T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
+	return to.Append(c.values)
+}
+
+// textColumn is a column of strings, in which an empty one is null where the
+// field may be null.
+type textColumn struct {
+	field  *event.Field
+	values []string
+}
+
+func (c *textColumn) add(e event.Event) {
+	c.values = append(c.values, *c.field.Value(e).(*string))
+}
+
+func (c *textColumn) appendTo(to driver.BatchColumn, kind chcolumn.Type) error {
+	nullable := c.field.Null != ""
+	switch {
+	case strings.HasPrefix(string(kind), "LowCardinality("):
+		return c.appendDictionary(to, nullable)
+	case !nullable:
+		return to.Append(c.values)
+	}
+	pointers := make([]*string, len(c.values))
+	for i, value := range c.values {
+		if value != "" {
+			pointers[i] = &c.values[i]
+		}
+	}
+	return to.Append(pointers)
+}
+
+// appendDictionary gives a LowCardinality column its values one by one. The
+// driver tells pointers apart by their address, which would put each value into
+// the dictionary; and boxing each string anew would cost an allocation a row.
+func (c *textColumn) appendDictionary(to driver.BatchColumn, nullable bool) error {
+	boxes := map[string]any{}
+	if nullable {
+		boxes[""] = nil
+	}
+	last, box := "", any(nil)
+	for i, value := range c.values {
+		if i == 0 || value != last {
+			var known bool
+			if box, known = boxes[value]; !known {
+				box = value
+				boxes[value] = box
+			}
+			last = value
+		}
+		if err := to.AppendRow(box); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func plain[T any](f *event.Field) column {
 	return &columnOf[*T, T]{field: f, value: func(_ event.Event, p *T) T { return *p }}
@@ -48,15 +106,7 @@ func plain[T any](f *event.Field) column {
 func newColumn(f *event.Field, kind event.Kind) column {
 	switch f.Value(event.New(kind)).(type) {
 	case *string:
-		if f.Null == "" {
-			return plain[string](f)
-		}
-		return &columnOf[*string, *string]{field: f, value: func(_ event.Event, p *string) *string {
-			if *p == "" {
-				return nil
-			}
-			return p
-		}}
+		return &textColumn{field: f}
 	case *bool:
 		return plain[bool](f)
 	case *uint16:
@@ -134,7 +184,7 @@ func (t *table) add(e event.Event) {
 
 func (t *table) appendTo(batch driver.Batch) error {
 	for i, c := range t.columns {
-		if err := batch.Column(i).Append(c.data()); err != nil {
+		if err := c.appendTo(batch.Column(i), batch.Columns()[i].Type()); err != nil {
 			return err
 		}
 	}

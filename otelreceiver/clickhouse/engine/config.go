@@ -92,6 +92,7 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             <grants>
                 <query>GRANT SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP, TRUNCATE, OPTIMIZE, SHOW ON netview.*</query>
                 <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
+                <query>GRANT TABLE ENGINE ON MergeTree</query>
                 <query>GRANT SELECT ON system.tables</query>
                 <query>GRANT SELECT ON system.databases</query>
                 <query>GRANT SELECT ON system.columns</query>

@@ -51,6 +51,14 @@ func (b *Batch) Quarantine(q Quarantined) {
 	b.rows++
 }
 
+// reset empties the batch and keeps its memory for the next.
+func (b *Batch) reset() {
+	for _, t := range b.tables {
+		t.reset()
+	}
+	b.quarantined, b.rows = nil, 0
+}
+
 // Rows is the number of records taken.
 func (b *Batch) Rows() int { return b.rows }
 

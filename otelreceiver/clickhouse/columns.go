@@ -26,6 +26,8 @@ func TableName(kind event.Kind) string { return tableOf[kind] }
 type column interface {
 	add(e event.Event)
 	appendTo(to driver.BatchColumn, kind chcolumn.Type) error
+	// reset forgets the values and keeps their memory.
+	reset()
 }
 
 // columnOf is a column whose values are of type T; value reads one from the
@@ -44,6 +46,11 @@ func (c *columnOf[P, T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error 
 	return to.Append(c.values)
 }
 
+func (c *columnOf[P, T]) reset() {
+	clear(c.values) // they may point to records
+	c.values = c.values[:0]
+}
+
 // textColumn is a column of strings, in which an empty one is null where the
 // field may be null.
 type textColumn struct {
@@ -53,6 +60,11 @@ type textColumn struct {
 
 func (c *textColumn) add(e event.Event) {
 	c.values = append(c.values, *c.field.Value(e).(*string))
+}
+
+func (c *textColumn) reset() {
+	clear(c.values)
+	c.values = c.values[:0]
 }
 
 func (c *textColumn) appendTo(to driver.BatchColumn, kind chcolumn.Type) error {
@@ -180,6 +192,14 @@ func (t *table) add(e event.Event) {
 	}
 	t.unknown = append(t.unknown, e.Env().Attributes)
 	t.rows++
+}
+
+func (t *table) reset() {
+	for _, c := range t.columns {
+		c.reset()
+	}
+	clear(t.unknown)
+	t.unknown, t.rows = t.unknown[:0], 0
 }
 
 func (t *table) appendTo(batch driver.Batch) error {

@@ -51,6 +51,7 @@ type Store struct {
 	conn    driver.Conn // nil until the schema is known to be right
 	why     error       // why conn is nil, or why the last commit failed
 	room    *sync.Cond  // signalled when filling was taken
+	spare   *Batch      // an empty one, with the memory of one that was committed
 
 	wake   chan struct{}
 	cancel context.CancelFunc
@@ -64,7 +65,7 @@ type pending struct {
 	err   error
 }
 
-func newPending() *pending { return &pending{batch: NewBatch(), done: make(chan struct{})} }
+func newPending(batch *Batch) *pending { return &pending{batch: batch, done: make(chan struct{})} }
 
 // Start begins to connect in the background; it does no I/O itself. The store
 // accepts nothing until ClickHouse has answered and the schema is right.
@@ -74,7 +75,7 @@ func Start(options Options) (*Store, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Store{options: options, schema: schema, filling: newPending(),
+	s := &Store{options: options, schema: schema, filling: newPending(NewBatch()),
 		why: errors.New("not connected yet"), wake: make(chan struct{}, 1), cancel: cancel}
 	s.room = sync.NewCond(&s.mutex)
 	s.done.Go(func() { s.run(ctx) })
@@ -152,7 +153,7 @@ func (s *Store) accept(conn driver.Conn) {
 func (s *Store) refuse(err error) {
 	s.mutex.Lock()
 	p := s.filling
-	s.conn, s.why, s.filling = nil, err, newPending()
+	s.conn, s.why, s.filling = nil, err, newPending(NewBatch())
 	s.room.Broadcast()
 	s.mutex.Unlock()
 	p.err = fmt.Errorf("%w: %w", ErrNotReady, err)
@@ -238,16 +239,26 @@ func (s *Store) commitOnce(conn driver.Conn) error {
 		s.mutex.Unlock()
 		return nil
 	}
-	s.filling = newPending()
+	if s.spare == nil {
+		s.spare = NewBatch()
+	}
+	s.filling, s.spare = newPending(s.spare), nil
 	s.room.Broadcast()
 	s.mutex.Unlock()
 
 	// Not the store's context: a shutdown must not cut a commit in two.
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.CommitTimeout)
-	defer cancel()
+	// Not at once: a goroutine of the driver (2.50, contextWatchdog) that sees the
+	// end of the insert and of its context at the same time closes the connection
+	// half of the times, under the next commit.
+	defer time.AfterFunc(time.Second, cancel)
 	began := time.Now()
 	p.err = p.batch.commit(ctx, conn, s.options.Database)
 	s.options.Committed(p.batch.Rows(), time.Since(began), p.err)
 	close(p.done)
+	p.batch.reset()
+	s.mutex.Lock()
+	s.spare = p.batch
+	s.mutex.Unlock()
 	return p.err
 }

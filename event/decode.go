@@ -72,10 +72,37 @@ type Decoder struct {
 	// texts holds strings that were met before: paths, states and names repeat
 	// in nearly every record.
 	texts map[string]string
+	// given are the events of this round, free those of earlier rounds.
+	given, free map[*kindSpec][]Event
 }
 
 // NewDecoder returns a decoder.
-func NewDecoder() *Decoder { return &Decoder{texts: map[string]string{}} }
+func NewDecoder() *Decoder {
+	return &Decoder{texts: map[string]string{}, given: map[*kindSpec][]Event{}, free: map[*kindSpec][]Event{}}
+}
+
+// Recycle takes back every event that the decoder has given since the last call,
+// for use in later ones. Nobody may hold one any longer.
+func (d *Decoder) Recycle() {
+	for spec, events := range d.given {
+		for _, e := range events {
+			spec.clear(e)
+		}
+		d.free[spec] = append(d.free[spec], events...)
+		clear(events)
+		d.given[spec] = events[:0]
+	}
+}
+
+func (d *Decoder) make(spec *kindSpec) (e Event) {
+	if free := d.free[spec]; len(free) > 0 {
+		e, d.free[spec] = free[len(free)-1], free[:len(free)-1]
+	} else {
+		e = spec.make()
+	}
+	d.given[spec] = append(d.given[spec], e)
+	return e
+}
 
 // Record is one log record of a request: its event, or why it is refused.
 type Record struct {
@@ -218,7 +245,7 @@ func (d *Decoder) record(r *Record, resource *source) error {
 	if r.Err != nil {
 		return nil
 	}
-	e := spec.make()
+	e := d.make(spec)
 	env := e.Env()
 	*env = resource.common.Envelope
 	env.Timestamp = time.Unix(0, int64(r.Timestamp)).UTC()

@@ -168,6 +168,27 @@ func TestManyRecordsOfManyResources(t *testing.T) {
 	}
 }
 
+// TestRecycledEventsAreEmpty: an event that is used again has nothing of before.
+func TestRecycledEventsAreEmpty(t *testing.T) {
+	d := event.NewDecoder()
+	for _, kind := range event.Kinds() {
+		for _, want := range []event.Event{testevent.Filled(t, kind), testevent.WithNulls(t, kind)} {
+			body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode([]event.Event{want, want}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Decode(body, func(r event.Record) {
+				if !reflect.DeepEqual(r.Event, want) {
+					t.Errorf("got  %+v\nwant %+v", r.Event, want)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			d.Recycle()
+		}
+	}
+}
+
 func TestMalformedBodies(t *testing.T) {
 	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)}))
 	if err != nil {
@@ -242,6 +263,7 @@ func BenchmarkDecode(b *testing.B) {
 			if err := d.Decode(body, func(event.Record) {}); err != nil {
 				b.Fatal(err)
 			}
+			d.Recycle()
 		}
 		perRecord(b)
 	})

@@ -5,6 +5,7 @@ import "slices"
 // kindSpec is what the codec knows of a kind.
 type kindSpec struct {
 	make   func() Event
+	clear  func(Event) // to what make returns
 	fields []Field
 	// index of the fields by scope and attribute.
 	index map[Scope]map[string]int
@@ -14,8 +15,11 @@ type kindSpec struct {
 	required uint64
 }
 
-func newSpec(make func() Event, own ...[]Field) *kindSpec {
-	s := &kindSpec{make: make, fields: slices.Concat(append([][]Field{commonFields}, own...)...),
+func newSpec[T any, P interface {
+	*T
+	Event
+}](own ...[]Field) *kindSpec {
+	s := &kindSpec{make: func() Event { return P(new(T)) }, clear: func(e Event) { *e.(P) = *new(T) }, fields: slices.Concat(append([][]Field{commonFields}, own...)...),
 		index: map[Scope]map[string]int{ScopeResource: {}, ScopeRecord: {}, ScopeNative: {}}}
 	if len(s.fields) > 64 {
 		panic("event: a kind can have at most 64 fields")
@@ -32,9 +36,9 @@ func newSpec(make func() Event, own ...[]Field) *kindSpec {
 // kinds lists every kind of this version. A later kind is added here and
 // described beside its struct.
 var kinds = map[Kind]*kindSpec{
-	KindConnection: newSpec(func() Event { return new(Connection) }, connectionFields),
-	KindListener:   newSpec(func() Event { return new(Listener) }, listenerFields),
-	KindHeartbeat:  newSpec(func() Event { return new(Heartbeat) }, heartbeatFields),
+	KindConnection: newSpec[Connection](connectionFields),
+	KindListener:   newSpec[Listener](listenerFields),
+	KindHeartbeat:  newSpec[Heartbeat](heartbeatFields),
 }
 
 // kindsByName is kinds by event name.

@@ -93,6 +93,7 @@ func (in *intake) take(ctx context.Context, body []byte, free func(), sent strin
 	}()
 
 	request, err := in.read(body, sent)
+	defer request.release()
 	if in.next == nil || err != nil {
 		free()
 	} else {
@@ -148,6 +149,18 @@ type request struct {
 	// many are of other producers.
 	withheld []bool
 	foreign  int
+
+	decoder *event.Decoder // that made the events; nil once it is given back
+}
+
+// release gives the events back.
+func (r *request) release() {
+	if r.decoder != nil {
+		r.events = nil
+		r.decoder.Recycle()
+		decoders.Put(r.decoder)
+		r.decoder = nil
+	}
 }
 
 func (r *request) addTo(batch *clickhouse.Batch) {
@@ -157,6 +170,7 @@ func (r *request) addTo(batch *clickhouse.Batch) {
 	for _, q := range r.quarantined {
 		batch.Quarantine(q)
 	}
+	r.release() // not held while the commit is waited for
 }
 
 func (r *request) reject(cause event.Cause, err error) {
@@ -167,16 +181,15 @@ func (r *request) reject(cause event.Cause, err error) {
 	r.outcomes[string(cause)]++
 }
 
-// decoders are kept between requests with the strings that they remember.
+// decoders are kept between requests, with the strings that they remember and
+// the events that were given back.
 var decoders = sync.Pool{New: func() any { return event.NewDecoder() }}
 
 // read decodes a request. Its error says that the body is no OTLP.
 func (in *intake) read(body []byte, sent string) (*request, error) {
-	r := &request{outcomes: map[string]int{}}
+	r := &request{outcomes: map[string]int{}, decoder: decoders.Get().(*event.Decoder)}
 	clock := newClock(time.Now(), sent, in.maxSkew)
-	decoder := decoders.Get().(*event.Decoder)
-	defer decoders.Put(decoder)
-	err := decoder.Decode(body, func(record event.Record) {
+	err := r.decoder.Decode(body, func(record event.Record) {
 		r.records++
 		withheld := in.readRecord(r, clock, &record)
 		if in.next != nil {

@@ -39,7 +39,7 @@ func NewBatch() *Batch {
 	return b
 }
 
-// Add takes a record, which must not change until the batch is committed.
+// Add takes a copy of a record; of its maps it takes the maps themselves.
 func (b *Batch) Add(e event.Event) {
 	b.tables[e.Kind()].add(e)
 	b.rows++

@@ -34,12 +34,12 @@ type column interface {
 // pointer that [event.Field.Value] gives.
 type columnOf[P, T any] struct {
 	field  *event.Field
-	value  func(e event.Event, p P) T
+	value  func(p P) T
 	values []T
 }
 
 func (c *columnOf[P, T]) add(e event.Event) {
-	c.values = append(c.values, c.value(e, c.field.Value(e).(P)))
+	c.values = append(c.values, c.value(c.field.Value(e).(P)))
 }
 
 func (c *columnOf[P, T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
@@ -47,7 +47,7 @@ func (c *columnOf[P, T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error 
 }
 
 func (c *columnOf[P, T]) reset() {
-	clear(c.values) // they may point to records
+	clear(c.values) // maps among them need not live on
 	c.values = c.values[:0]
 }
 
@@ -110,11 +110,36 @@ func (c *textColumn) appendDictionary(to driver.BatchColumn, nullable bool) erro
 }
 
 func plain[T any](f *event.Field) column {
-	return &columnOf[*T, T]{field: f, value: func(_ event.Event, p *T) T { return *p }}
+	return &columnOf[*T, T]{field: f, value: func(p *T) T { return *p }}
 }
 
-// newColumn returns the column that stores a field. The pointers it keeps point
-// into the records, which live as long as the batch.
+// nullableColumn is a column of what the host may not be able to give.
+type nullableColumn[T any] struct {
+	field  *event.Field
+	value  func(event.Event) (T, bool)
+	values []T
+	known  []bool
+}
+
+func (c *nullableColumn[T]) add(e event.Event) {
+	value, known := c.value(e)
+	c.values, c.known = append(c.values, value), append(c.known, known)
+}
+
+func (c *nullableColumn[T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
+	pointers := make([]*T, len(c.values))
+	for i := range c.values {
+		if c.known[i] {
+			pointers[i] = &c.values[i]
+		}
+	}
+	return to.Append(pointers)
+}
+
+func (c *nullableColumn[T]) reset() { c.values, c.known = c.values[:0], c.known[:0] }
+
+// newColumn returns the column that stores a field. It keeps copies of values:
+// the records are used again.
 func newColumn(f *event.Field, kind event.Kind) column {
 	switch f.Value(event.New(kind)).(type) {
 	case *string:
@@ -136,22 +161,17 @@ func newColumn(f *event.Field, kind event.Kind) column {
 	case *map[string]string:
 		return plain[map[string]string](f)
 	case *time.Duration:
-		return &columnOf[*time.Duration, float64]{field: f, value: func(_ event.Event, p *time.Duration) float64 { return p.Seconds() }}
+		return &columnOf[*time.Duration, float64]{field: f, value: func(p *time.Duration) float64 { return p.Seconds() }}
 	case *event.Optional[uint32]:
-		return &columnOf[*event.Optional[uint32], *uint32]{field: f, value: func(_ event.Event, p *event.Optional[uint32]) *uint32 {
-			if !p.Known {
-				return nil
-			}
-			return &p.Value
+		return &nullableColumn[uint32]{field: f, value: func(e event.Event) (uint32, bool) {
+			p := f.Value(e).(*event.Optional[uint32])
+			return p.Value, p.Known
 		}}
 	case *event.Optional[time.Duration]:
 		// Stored as the moment it began; see schema/tables.
-		return &columnOf[*event.Optional[time.Duration], *time.Time]{field: f, value: func(e event.Event, p *event.Optional[time.Duration]) *time.Time {
-			if !p.Known {
-				return nil
-			}
-			began := e.Env().Timestamp.Add(-p.Value)
-			return &began
+		return &nullableColumn[time.Time]{field: f, value: func(e event.Event) (time.Time, bool) {
+			p := f.Value(e).(*event.Optional[time.Duration])
+			return e.Env().Timestamp.Add(-p.Value), p.Known
 		}}
 	default:
 		panic("clickhouse: no column for field " + f.Column)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
 )
 
 // Options of a [Store]. All are required but SchemaDSN and the callbacks.
@@ -51,7 +52,9 @@ type Store struct {
 	conn    driver.Conn // nil until the schema is known to be right
 	why     error       // why conn is nil, or why the last commit failed
 	room    *sync.Cond  // signalled when filling was taken
-	spare   *Batch      // an empty one, with the memory of one that was committed
+	spares  []*Batch    // empty ones, with the memory of those that were committed
+	// lastTurn is when the last commit began, or will.
+	lastTurn time.Time
 
 	wake   chan struct{}
 	cancel context.CancelFunc
@@ -209,26 +212,49 @@ func (s *Store) prepare(ctx context.Context) (driver.Conn, error) {
 	return openWriter(ctx, s.options.DSN)
 }
 
-// commitLoop commits batches until one fails or ctx ends. It is the only one
-// that talks to ClickHouse, so that requests which arrive during a commit gather
-// for the next.
+// committers is how many commits may be under way: while ClickHouse works on one,
+// the next is encoded.
+const committers = 2
+
+// commitLoop commits batches until one fails or ctx ends. Requests that arrive
+// during a commit gather for the next.
 func (s *Store) commitLoop(ctx context.Context, conn driver.Conn) error {
-	for {
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			s.commitOnce(conn)
-			return errors.New("the receiver is shutting down")
-		}
-		began := time.Now()
-		if err := s.commitOnce(conn); err != nil {
-			return err
-		}
-		// Under low load each request would cost an insert of its own.
-		select {
-		case <-time.After(s.options.CommitInterval - time.Since(began)):
-		case <-ctx.Done():
-		}
+	group, healthy := errgroup.WithContext(ctx)
+	for range committers {
+		group.Go(func() error {
+			for {
+				select {
+				case <-s.wake:
+				case <-healthy.Done():
+					if ctx.Err() == nil {
+						return nil // the other's commit has failed
+					}
+					_ = s.commitOnce(conn) // those who wait are told
+					return errors.New("the receiver is shutting down")
+				}
+				s.takeTurn(ctx)
+				if err := s.commitOnce(conn); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// takeTurn waits until the commit interval has passed since the last commit
+// began: under low load each request would cost an insert of its own.
+func (s *Store) takeTurn(ctx context.Context) {
+	s.mutex.Lock()
+	turn := time.Now()
+	if next := s.lastTurn.Add(s.options.CommitInterval); next.After(turn) {
+		turn = next
+	}
+	s.lastTurn = turn
+	s.mutex.Unlock()
+	select {
+	case <-time.After(time.Until(turn)):
+	case <-ctx.Done():
 	}
 }
 
@@ -239,10 +265,11 @@ func (s *Store) commitOnce(conn driver.Conn) error {
 		s.mutex.Unlock()
 		return nil
 	}
-	if s.spare == nil {
-		s.spare = NewBatch()
+	if len(s.spares) == 0 {
+		s.spares = append(s.spares, NewBatch())
 	}
-	s.filling, s.spare = newPending(s.spare), nil
+	last := len(s.spares) - 1
+	s.filling, s.spares = newPending(s.spares[last]), s.spares[:last]
 	s.room.Broadcast()
 	s.mutex.Unlock()
 
@@ -258,7 +285,7 @@ func (s *Store) commitOnce(conn driver.Conn) error {
 	close(p.done)
 	p.batch.reset()
 	s.mutex.Lock()
-	s.spare = p.batch
+	s.spares = append(s.spares, p.batch)
 	s.mutex.Unlock()
 	return p.err
 }

@@ -57,7 +57,9 @@ const (
 )
 
 // The user `default` must stay without a password from loopback for the
-// listeners to start, so it can do that and nothing else. Nobody has a grant for
+// listeners to start, so it can do that and nothing else. The grant for that is
+// also the one to stop them, which any local user could: hence the quota start,
+// of the two statements that [Server.launch] gives. Nobody has a grant for
 // the table functions file(), url() or any other source; what grants cannot
 // refuse, [child.confine] does.
 var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
@@ -65,7 +67,7 @@ var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
     <tcp_port>{{.TCPPort}}</tcp_port>
     <http_port>{{.HTTPPort}}</http_port>
     <keep_alive_timeout>1</keep_alive_timeout>
-    <users_config>{{.UsersFile}}</users_config>
+    <users_config>{{html .UsersFile}}</users_config>
 </clickhouse>
 `))
 
@@ -78,10 +80,13 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             <constraints><max_execution_time><changeable_in_readonly/></max_execution_time></constraints>
         </reader>
     </profiles>
-    <quotas><default/></quotas>
+    <quotas>
+        <default/>
+        <start><interval><duration>2147483647</duration><queries>2</queries></interval></start>
+    </quotas>
     <users>
         <default>
-            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>start</quota>
             <grants>
                 <query>GRANT SYSTEM LISTEN ON *.*</query>
                 <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>

@@ -78,6 +78,9 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if err := options.resolve(); err != nil {
+		return nil, err
+	}
 	// The engine only prints that it cannot listen, and another server's port
 	// would then pass for its own.
 	for _, address := range []string{options.TCPAddress, options.HTTPAddress} {
@@ -97,6 +100,31 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// resolve puts numbers for names into the addresses, which the confined engine
+// cannot, and refuses those on which it would never answer.
+func (o *Options) resolve() error {
+	var resolved []*net.TCPAddr
+	for _, address := range []string{o.TCPAddress, o.HTTPAddress} {
+		addr, err := net.ResolveTCPAddr("tcp", address)
+		if err == nil && (addr.IP == nil || addr.Port == 0) {
+			err = errors.New("it needs a host and a port")
+		}
+		if err != nil {
+			return fmt.Errorf("ClickHouse cannot have the address %q: %w (write it like 127.0.0.1:19000)", address, err)
+		}
+		resolved = append(resolved, addr)
+	}
+	native, http := resolved[0], resolved[1]
+	if !native.IP.Equal(http.IP) {
+		return fmt.Errorf("ClickHouse cannot have %s for native and %s for HTTP: give both the same host", o.TCPAddress, o.HTTPAddress)
+	}
+	if native.Port == http.Port {
+		return fmt.Errorf("ClickHouse cannot have %s for both native and HTTP: choose another port for one", o.TCPAddress)
+	}
+	o.TCPAddress, o.HTTPAddress = native.String(), http.String()
+	return nil
 }
 
 func portIsFree(address string) error {
@@ -246,6 +274,9 @@ func (s *Server) Stop(ctx context.Context) error {
 		_, _ = s.terminal.Write([]byte{4})
 		select {
 		case <-s.done:
+			if !s.command.ProcessState.Success() {
+				return fmt.Errorf("the engine failed while it stopped (%v): see its log; committed data is safe", s.command.ProcessState)
+			}
 			return nil
 		case <-ctx.Done():
 			s.Kill()

@@ -60,15 +60,21 @@ func (c *child) run(arguments []string) (code int, err error) {
 	if err := unix.Dup3(int(null.Fd()), 1, 0); err != nil {
 		return 1, fmt.Errorf("silencing the engine's echo: %w", err)
 	}
-	var commandLine func(argc int32, argv **byte) int32
+	var commandLine func(argc int32, argv **byte) (result uintptr)
+	var resultError func(result uintptr) string
 	purego.RegisterLibFunc(&commandLine, handle, "chdb_query_cmdline")
+	purego.RegisterLibFunc(&resultError, handle, "chdb_result_error")
 
 	argv := make([]*byte, 0, len(arguments)+2)
 	for _, argument := range append([]string{"clickhouse"}, arguments...) {
 		argv = append(argv, &append([]byte(argument), 0)[0])
 	}
 	argv = append(argv, nil)
-	code = int(commandLine(int32(len(argv)-1), &argv[0]))
+	result := commandLine(int32(len(argv)-1), &argv[0])
 	runtime.KeepAlive(argv)
-	return code, nil
+	// Why it could not start is said nowhere else that anybody reads.
+	if message := resultError(result); message != "" {
+		return 1, fmt.Errorf("the ClickHouse engine: %s", message)
+	}
+	return 0, nil
 }

@@ -180,8 +180,9 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	// --poll_interval: an idle native connection is noticed, and closed at a
 	// stop, after a second instead of five.
+	// --disable_suggestion: loading them is a query too many for the quota.
 	s.command = exec.Command(s.options.Executable, "engine", string(told),
-		"--interactive", "--path", store(s.options.DataDir), "--config-file", config,
+		"--interactive", "--disable_suggestion", "--path", store(s.options.DataDir), "--config-file", config,
 		"--poll_interval", "1", "--query", "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP")
 	// clickhouse-local loads config.xml from its working directory and its home.
 	s.command.Dir, s.command.Env = home(s.options.DataDir), []string{"HOME=" + home(s.options.DataDir), "TERM=dumb", "PATH=/usr/bin:/bin"}

@@ -13,7 +13,7 @@ PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test lint bench generate go npm writable
+.PHONY: all run build deps test lint bench bench-receiver generate go npm writable
 
 all: build
 
@@ -54,6 +54,12 @@ lint: go
 ## bench: what docs/measurements.md records
 bench: go
 	@go test -run xxx -bench . -benchmem ./...
+
+## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
+bench-receiver: deps build
+	@mkdir -p var/bench
+	@test -x var/bench/peer/peer || go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config internal/benchreceiver/peer.yaml
+	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer var/bench/peer/peer
 
 ## generate: what follows from the code; tests fail where it is not current
 generate: go

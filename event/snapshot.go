@@ -1,5 +1,7 @@
 package event
 
+import "time"
+
 // Snapshot is what one heartbeat found. It is immutable once it is made.
 type Snapshot struct {
 	Heartbeat   *Heartbeat
@@ -9,3 +11,19 @@ type Snapshot struct {
 
 // Records is the number of records of the snapshot, its heartbeat included.
 func (s *Snapshot) Records() int { return len(s.Connections) + len(s.Listeners) + 1 }
+
+// Collection is one thing that a heartbeat tried to read.
+type Collection struct {
+	// Name of what was read, such as socket_tables.
+	Name string
+	Took time.Duration
+	// Err says why it could not be read; nil where it could.
+	Err error
+}
+
+// Churn counts, by transport and since the sensor's start, the listeners that
+// were there at one heartbeat and not at its neighbour. Those of ephemeral UDP
+// ports are left out: each client that asks a name makes one.
+type Churn struct {
+	Appeared, Vanished map[string]uint64
+}

@@ -1,6 +1,10 @@
 package exporter
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -14,17 +18,22 @@ func state() State {
 	at := time.Unix(1_800_000_000, 500_000_000).UTC()
 	return State{
 		Snapshot: &event.Snapshot{
-			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Timestamp: at}, TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond},
+			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Resource: event.Resource{HostName: "h1", Arch: "amd64", KernelRelease: "6.18.0", Version: "1.2.3"}, Timestamp: at},
+				TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond, Interval: 15 * time.Second, Mode: event.ModeCompatibility,
+				Features: map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version"}},
 			Connections: []*event.Connection{
 				{State: "established", Family: "ipv4", Direction: "inbound"},
 				{State: "established", Family: "ipv4", Direction: "inbound"},
 				{State: "close_wait", Family: "ipv6", Direction: "unknown"},
 			},
-			Listeners: []*event.Listener{{Transport: "udp", Family: "ipv6"}},
+			Listeners: []*event.Listener{{Transport: "udp", Family: "ipv6", LocalPort: 2152}, {Transport: "udp", Family: "ipv4", LocalPort: 40000, Ephemeral: true}, {Transport: "tcp", Family: "ipv4", LocalPort: 2152}},
 		},
+		Collections:  []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
+		Churn:        event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
 		Acknowledged: at.Add(-15 * time.Second),
+		Delivered:    map[event.Kind]uint64{event.KindHeartbeat: 9},
 		Waiting:      1,
-		Losses:       map[string]uint64{"socket_row_malformed": 4},
+		Losses:       map[string]uint64{"socket_row_short": 4},
 		Failures:     2,
 	}
 }
@@ -39,28 +48,88 @@ netview_connections{direction="outbound",family="ipv6",sensor_id="s1",state="est
 netview_connections{direction="unknown",family="ipv4",sensor_id="s1",state="established"} 0
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="close_wait"} 1
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="established"} 0
+# HELP netview_ephemeral_udp_listeners UDP listeners among netview_listeners on a port that the kernel hands out by itself: most often clients.
+# TYPE netview_ephemeral_udp_listeners gauge
+netview_ephemeral_udp_listeners{family="ipv4",sensor_id="s1"} 1
+netview_ephemeral_udp_listeners{family="ipv6",sensor_id="s1"} 0
+# HELP netview_feature_enabled Whether a feature works (1) or not (0), and why not.
+# TYPE netview_feature_enabled gauge
+netview_feature_enabled{feature="ebpf",reason="not part of this version",sensor_id="s1"} 0
+netview_feature_enabled{feature="socket_tables",reason="",sensor_id="s1"} 1
 # HELP netview_heartbeat_acknowledged_timestamp_seconds When the newest heartbeat that the collector acknowledged was taken; absent until one is.
 # TYPE netview_heartbeat_acknowledged_timestamp_seconds gauge
 netview_heartbeat_acknowledged_timestamp_seconds{sensor_id="s1"} 1.7999999855e+09
+# HELP netview_heartbeat_collection_duration_seconds How long the last heartbeat took for the collection.
+# TYPE netview_heartbeat_collection_duration_seconds gauge
+netview_heartbeat_collection_duration_seconds{collection="processes",sensor_id="s1"} 0.005
+netview_heartbeat_collection_duration_seconds{collection="socket_tables",sensor_id="s1"} 0.015
+# HELP netview_heartbeat_collection_success Whether the last heartbeat could read what the collection reads.
+# TYPE netview_heartbeat_collection_success gauge
+netview_heartbeat_collection_success{collection="processes",sensor_id="s1"} 0
+netview_heartbeat_collection_success{collection="socket_tables",sensor_id="s1"} 1
+# HELP netview_heartbeat_duration_seconds How long taking the newest heartbeat took.
+# TYPE netview_heartbeat_duration_seconds gauge
+netview_heartbeat_duration_seconds{sensor_id="s1"} 0.02
+# HELP netview_heartbeat_failures_total Heartbeats at which nothing could be read.
+# TYPE netview_heartbeat_failures_total counter
+netview_heartbeat_failures_total{sensor_id="s1"} 2
+# HELP netview_heartbeat_interval_seconds Time between two heartbeats.
+# TYPE netview_heartbeat_interval_seconds gauge
+netview_heartbeat_interval_seconds{sensor_id="s1"} 15
 # HELP netview_heartbeat_taken_timestamp_seconds When the newest heartbeat was taken.
 # TYPE netview_heartbeat_taken_timestamp_seconds gauge
 netview_heartbeat_taken_timestamp_seconds{sensor_id="s1"} 1.8000000005e+09
 # HELP netview_listeners Listening TCP sockets, and bound and unconnected UDP sockets.
 # TYPE netview_listeners gauge
-netview_listeners{family="ipv4",sensor_id="s1",transport="tcp"} 0
-netview_listeners{family="ipv4",sensor_id="s1",transport="udp"} 0
+netview_listeners{family="ipv4",sensor_id="s1",transport="tcp"} 1
+netview_listeners{family="ipv4",sensor_id="s1",transport="udp"} 1
 netview_listeners{family="ipv6",sensor_id="s1",transport="tcp"} 0
 netview_listeners{family="ipv6",sensor_id="s1",transport="udp"} 1
-# HELP netview_losses_total What could not be read or delivered, by cause.
+# HELP netview_listeners_appeared_total Listeners that were there at a heartbeat and not at the one before; ephemeral UDP ports are left out.
+# TYPE netview_listeners_appeared_total counter
+netview_listeners_appeared_total{sensor_id="s1",transport="tcp"} 7
+netview_listeners_appeared_total{sensor_id="s1",transport="udp"} 0
+# HELP netview_listeners_vanished_total Listeners that were there at a heartbeat and not at the next; ephemeral UDP ports are left out.
+# TYPE netview_listeners_vanished_total counter
+netview_listeners_vanished_total{sensor_id="s1",transport="tcp"} 0
+netview_listeners_vanished_total{sensor_id="s1",transport="udp"} 2
+# HELP netview_losses_total What could not be read or delivered, by cause; docs/metrics.md explains each.
 # TYPE netview_losses_total counter
-netview_losses_total{cause="socket_row_malformed",sensor_id="s1"} 4
+netview_losses_total{cause="socket_row_short",sensor_id="s1"} 4
+# HELP netview_network_namespaces Network namespaces that the newest heartbeat read.
+# TYPE netview_network_namespaces gauge
+netview_network_namespaces{sensor_id="s1"} 2
+# HELP netview_queue_snapshots Snapshots that wait to be sent.
+# TYPE netview_queue_snapshots gauge
+netview_queue_snapshots{sensor_id="s1"} 1
+# HELP netview_records_acknowledged_total Records that the collector acknowledged, by kind.
+# TYPE netview_records_acknowledged_total counter
+netview_records_acknowledged_total{kind="heartbeat",sensor_id="s1"} 9
+# HELP netview_sensor_info What the sensor is; always 1.
+# TYPE netview_sensor_info gauge
+netview_sensor_info{arch="amd64",host_name="h1",kernel_release="6.18.0",mode="compatibility",sensor_id="s1",version="1.2.3"} 1
+# HELP netview_tcp_time_wait_sockets TCP sockets in TIME_WAIT.
+# TYPE netview_tcp_time_wait_sockets gauge
+netview_tcp_time_wait_sockets{sensor_id="s1"} 3
+# HELP netview_telecom_listeners UDP listeners on the fixed ports of telecom services.
+# TYPE netview_telecom_listeners gauge
+netview_telecom_listeners{port="1812",sensor_id="s1",service="radius"} 0
+netview_telecom_listeners{port="1813",sensor_id="s1",service="radius_accounting"} 0
+netview_telecom_listeners{port="2152",sensor_id="s1",service="gtp_u"} 1
+netview_telecom_listeners{port="8805",sensor_id="s1",service="pfcp"} 0
+netview_telecom_listeners{port="9899",sensor_id="s1",service="sctp_over_udp"} 0
 `
+
+func names() (list []string) {
+	for _, d := range Describe() {
+		list = append(list, d.Name)
+	}
+	return list
+}
 
 func TestExposition(t *testing.T) {
 	registry := NewRegistry(event.Resource{SensorID: "s1"}, state)
-	err := testutil.GatherAndCompare(registry, strings.NewReader(golden), "netview_connections", "netview_listeners", "netview_losses_total",
-		"netview_heartbeat_taken_timestamp_seconds", "netview_heartbeat_acknowledged_timestamp_seconds")
-	if err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(golden), names()...); err != nil {
 		t.Error(err)
 	}
 	problems, err := testutil.GatherAndLint(registry)
@@ -72,6 +141,11 @@ func TestExposition(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 	}
+	for _, name := range names() {
+		if !strings.Contains(golden, "# HELP "+name+" ") {
+			t.Errorf("%s is not in the golden exposition", name)
+		}
+	}
 }
 
 func TestBeforeTheFirstHeartbeat(t *testing.T) {
@@ -79,5 +153,23 @@ func TestBeforeTheFirstHeartbeat(t *testing.T) {
 	n, err := testutil.GatherAndCount(registry, "netview_connections", "netview_heartbeat_taken_timestamp_seconds", "netview_heartbeat_acknowledged_timestamp_seconds")
 	if err != nil || n != 0 {
 		t.Errorf("%d series of a snapshot that does not exist (%v)", n, err)
+	}
+}
+
+// TestSeriesAreBounded: neither 10,000 listeners nor a port scan makes series.
+func TestSeriesAreBounded(t *testing.T) {
+	s := state()
+	states := []string{"established", "syn_sent", "syn_received", "fin_wait_1", "fin_wait_2", "close_wait", "last_ack", "closing", "unknown"}
+	for i := range 10_000 {
+		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		s.Snapshot.Listeners = append(s.Snapshot.Listeners, &event.Listener{Transport: []string{"tcp", "udp"}[i%2], Family: []string{"ipv4", "ipv6"}[i/2%2], LocalAddress: address, LocalPort: uint16(i)})
+		s.Snapshot.Connections = append(s.Snapshot.Connections, &event.Connection{State: states[rand.IntN(len(states))], Family: []string{"ipv4", "ipv6"}[i%2],
+			Direction: []string{"inbound", "outbound", "unknown"}[i%3], LocalAddress: address, LocalPort: uint16(i), Process: event.Process{Binary: fmt.Sprint("/bin/", i)}})
+	}
+	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() State { return s })
+	n, err := testutil.GatherAndCount(registry, names()...)
+	const bound = 150
+	if err != nil || n > bound {
+		t.Errorf("%d series, at most %d may be (%v)", n, bound, err)
 	}
 }

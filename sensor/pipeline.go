@@ -26,7 +26,7 @@ type Sensor struct {
 	snapshots *snapshots
 	client    deliver.Client
 	queue     *deliver.Queue // nil without an endpoint
-	newest    atomic.Pointer[event.Snapshot]
+	newest    atomic.Pointer[found]
 	failures  atomic.Uint64
 }
 
@@ -57,8 +57,14 @@ func (s *Sensor) Resource() event.Resource { return s.resource }
 type State struct {
 	// Snapshot is the newest; nil before the first.
 	Snapshot *event.Snapshot
+	// Collections are what the last heartbeat, failed or not, tried to read.
+	Collections []event.Collection
+	// Churn counts the listeners that came and went.
+	Churn event.Churn
 	// Acknowledged is when the newest acknowledged heartbeat was taken.
 	Acknowledged time.Time
+	// Delivered counts acknowledged records by kind.
+	Delivered map[event.Kind]uint64
 	// Waiting snapshots.
 	Waiting int
 	// Losses counts by cause.
@@ -69,13 +75,16 @@ type State struct {
 
 // State returns the state now. It takes no lock that a heartbeat holds while it reads.
 func (s *Sensor) State() State {
-	state := State{Snapshot: s.newest.Load(), Losses: map[string]uint64{}, Failures: s.failures.Load()}
+	state := State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
+	if newest := s.newest.Load(); newest != nil {
+		state.Snapshot, state.Collections, state.Churn = newest.snapshot, newest.collections, newest.churn
+	}
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
 	}
 	if s.queue != nil {
 		status := s.queue.Status()
-		state.Acknowledged, state.Waiting = status.Acknowledged, status.Waiting
+		state.Acknowledged, state.Delivered, state.Waiting = status.Acknowledged, status.Delivered, status.Waiting
 		maps.Copy(state.Losses, status.Losses)
 	}
 	return state
@@ -84,12 +93,15 @@ func (s *Sensor) State() State {
 // Run takes and sends snapshots until ctx ends. It fails only when nothing can
 // be read at the start.
 func (s *Sensor) Run(ctx context.Context) error {
+	// The queue has to end with Run also where Run fails.
+	ctx, stop := context.WithCancel(ctx)
 	var sending sync.WaitGroup
 	if s.queue != nil {
 		sending.Go(func() { s.queue.Run(ctx) })
 		defer s.client.Close()
 	}
 	defer sending.Wait()
+	defer stop()
 	if err := s.beat(); err != nil {
 		return err
 	}
@@ -104,15 +116,19 @@ func (s *Sensor) Run(ctx context.Context) error {
 }
 
 func (s *Sensor) beat() error {
-	snapshot, err := s.snapshots.take()
+	f, err := s.snapshots.take()
 	if err != nil {
+		if newest := s.newest.Load(); newest != nil {
+			f.snapshot, f.churn = newest.snapshot, newest.churn
+		}
+		s.newest.Store(&f)
 		return err
 	}
 	if s.queue != nil {
-		maps.Copy(snapshot.Heartbeat.Losses, s.queue.Status().Losses)
-		s.queue.Append(snapshot)
+		maps.Copy(f.snapshot.Heartbeat.Losses, s.queue.Status().Losses)
+		s.queue.Append(f.snapshot)
 	}
-	s.newest.Store(snapshot)
+	s.newest.Store(&f)
 	return nil
 }
 
@@ -128,13 +144,16 @@ func newTicker(interval time.Duration, sensorID string) ticker {
 	return ticker{interval, time.Duration(hash.Sum64() % uint64(interval))}
 }
 
+// next is the first point after a moment, both since 1970. Wall time, unlike
+// the boot clock, is the same on every host: only on it can points be spread.
+func (t ticker) next(now time.Duration) time.Duration {
+	return now - (now-t.offset)%t.interval + t.interval
+}
+
 // wait sleeps until the next point; it returns false when ctx ends.
 func (t ticker) wait(ctx context.Context) bool {
-	// Wall time, unlike the boot clock, is the same on every host: only on it
-	// can points be spread.
 	now := time.Duration(time.Now().UnixNano())
-	next := now - (now-t.offset)%t.interval + t.interval
-	timer := time.NewTimer(next - now)
+	timer := time.NewTimer(t.next(now) - now)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

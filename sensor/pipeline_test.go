@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/netview-project/netview/internal/testproc"
 )
 
 func TestConfigErrorsNameTheSetting(t *testing.T) {
@@ -91,10 +93,10 @@ func TestHeartbeatsAreSpread(t *testing.T) {
 
 // TestRunWithoutCollector: an exporter only, with a snapshot from the first moment.
 func TestRunWithoutCollector(t *testing.T) {
-	h := newHost(t)
-	h.socket("tcp", any4, 80, any4, 0, listen, 1, true)
-	h.write()
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: h.proc}, slog.New(slog.DiscardHandler))
+	h := testproc.New(t)
+	h.Socket("tcp", testproc.Any4, 80, testproc.Any4, 0, testproc.Listen, 1, true)
+	h.Write()
+	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: h.Proc}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func TestRunWithoutCollector(t *testing.T) {
 	}
 	wait("two heartbeats", func(state State) bool { return state.Snapshot != nil && state.Snapshot.Heartbeat.Heartbeat >= 2 })
 	// What becomes unreadable later costs the heartbeats, not the sensor.
-	h.make(os.RemoveAll(h.path("100")))
+	h.Must(os.RemoveAll(h.Path("100")))
 	wait("a heartbeat that failed", func(state State) bool { return state.Failures > 0 && len(state.Snapshot.Listeners) == 1 })
 	cancel()
 	if err := <-ended; err != nil {

@@ -2,10 +2,8 @@ package sensor
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -35,52 +33,65 @@ type snapshots struct {
 	processes process.Table
 	table     socket.Table
 	clock     func() time.Duration
+	churn     churn
 
-	began    time.Duration // on the boot clock
-	previous time.Duration // the snapshot before, 0 if there was none
-	number   uint64
-	seen     map[connectionKey]time.Duration // first sight, unknownStart where it tells nothing
+	began  time.Duration // on the boot clock
+	number uint64
+	sights sights
 }
-
-// connectionKey is what a connection is known by without eBPF.
-type connectionKey struct {
-	netns         uint64
-	local, remote netip.AddrPort
-	inode         uint64
-}
-
-const unknownStart time.Duration = -1
 
 func newSnapshots(config *Config, resource event.Resource, log *slog.Logger) *snapshots {
-	return &snapshots{config: config, resource: resource, clock: bootClock, began: bootClock(),
+	return &snapshots{config: config, resource: resource, clock: bootClock, began: bootClock(), sights: sights{interval: config.Interval},
 		sockets:   socket.Reader{Proc: config.Proc, Log: log},
 		processes: process.Table{Proc: config.Proc, CommandLine: config.CommandLine, Scrub: config.scrub()}}
 }
 
-// take reads the host. Its error says that nothing could be read.
-func (s *snapshots) take() (*event.Snapshot, error) {
+// found is what one heartbeat gives to those who show it.
+type found struct {
+	snapshot    *event.Snapshot // nil where nothing could be read
+	collections []event.Collection
+	churn       event.Churn
+}
+
+// Names of what a heartbeat reads.
+const (
+	collectSockets   = "socket_tables"
+	collectProcesses = "processes"
+)
+
+// take reads the host. Its error says that no sockets could be read. Without
+// processes the sockets are shown alone.
+func (s *snapshots) take() (found, error) {
+	var f found
 	begin := s.clock()
+	collect := func(name string, read func() error) error {
+		began := s.clock()
+		err := read()
+		f.collections = append(f.collections, event.Collection{Name: name, Took: s.clock() - began, Err: err})
+		return err
+	}
 	// Sockets first: an owner found afterwards has the socket open, while the
 	// other order would miss the processes that opened one in between.
-	if err := s.sockets.Read(&s.table); err != nil {
-		return nil, err
+	if err := collect(collectSockets, func() error { return s.sockets.Read(&s.table) }); err != nil {
+		return f, err
 	}
-	if err := s.processes.Scan(); err != nil {
-		return nil, fmt.Errorf("listing processes: %w", err)
-	}
+	processes := collect(collectProcesses, s.processes.Scan)
 	sortRows(s.table.Rows)
 	s.number++
-	snapshot := &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
+	f.snapshot = &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
 		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval}}
-	s.fill(snapshot, begin)
-	h := snapshot.Heartbeat
+	s.fill(f.snapshot, begin)
+	f.churn = s.churn.update(f.snapshot.Listeners, s.table.Seen)
+	h := f.snapshot.Heartbeat
 	h.Uptime = (begin - s.began).Round(time.Millisecond)
 	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
 	h.Losses = s.sockets.Counts()
 	maps.Copy(h.Losses, s.processes.Counts())
-	h.Features = map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version"}
-	s.previous = begin
-	return snapshot, nil
+	h.Features = map[string]string{collectSockets: "on", collectProcesses: "on", "ebpf": "off: not part of this version"}
+	if processes != nil {
+		h.Features[collectProcesses] = "off: " + processes.Error()
+	}
+	return f, nil
 }
 
 func (s *snapshots) envelope(at time.Time) event.Envelope {
@@ -99,12 +110,12 @@ func sortRows(rows []socket.Row) {
 func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
 	h := snapshot.Heartbeat
 	listening := listeningPorts(s.table.Rows)
-	seen := make(map[connectionKey]time.Duration, len(s.seen))
+	s.sights.begin(now, s.table.Seen)
 	for i := range s.table.Rows {
 		row := &s.table.Rows[i]
 		switch {
 		case row.IsConnection():
-			snapshot.Connections = append(snapshot.Connections, s.connection(h, row, listening, seen, now))
+			snapshot.Connections = append(snapshot.Connections, s.connection(h, row, listening))
 		case row.IsTCPListener(), row.IsUDPListener():
 			snapshot.Listeners = append(snapshot.Listeners, s.listener(h, row))
 			if row.Protocol == socket.TCP {
@@ -117,10 +128,10 @@ func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
 		}
 	}
 	h.Connections = uint64(len(snapshot.Connections))
-	s.seen = seen
+	s.sights.end()
 }
 
-func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening map[listenKey]bool, seen map[connectionKey]time.Duration, now time.Duration) *event.Connection {
+func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening map[listenKey]bool) *event.Connection {
 	c := &event.Connection{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Family: row.Family(),
 		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), RemoteAddress: row.Remote.Addr(), RemotePort: row.Remote.Port(),
 		State: row.State.String(), Inode: row.Inode, Process: s.process(row)}
@@ -132,17 +143,8 @@ func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening ma
 	default:
 		c.Direction = event.DirectionUnknown
 	}
-	key := connectionKey{row.Netns, row.Local, row.Remote, row.Inode}
-	first, known := s.seen[key]
-	if !known {
-		first = now
-		if s.afterGap(now) {
-			first = unknownStart
-		}
-	}
-	seen[key] = first
-	if first != unknownStart {
-		c.Duration, c.DurationSource = event.Some((now - first).Round(time.Millisecond)), event.SourceFirstSeen
+	if age, known := s.sights.age(row); known {
+		c.Duration, c.DurationSource = event.Some(age.Round(time.Millisecond)), event.SourceFirstSeen
 	}
 	return c
 }
@@ -151,12 +153,6 @@ func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening ma
 // its listeners tell who accepted.
 func sameHost(row *socket.Row) bool {
 	return row.Remote.Addr().IsLoopback() || row.Local.Addr() == row.Remote.Addr()
-}
-
-// afterGap reports whether a connection that is seen for the first time now may
-// be much older than one interval.
-func (s *snapshots) afterGap(now time.Duration) bool {
-	return s.previous == 0 || now-s.previous > 2*s.config.Interval
 }
 
 func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) *event.Listener {

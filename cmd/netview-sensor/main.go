@@ -36,6 +36,7 @@ func main() {
 	app.Flag("process.command-line", "Store command lines. They often hold secrets: see --process.scrub.").BoolVar(&config.CommandLine)
 	app.Flag("process.scrub", "Regular expression; what it matches in a command line is replaced.").Default(`(?i)(?:password|passwd|token|secret|api[-_]?key)[=: ]\S+`).StringVar(&config.Scrub)
 	app.Flag("queue.snapshots", "Snapshots kept in memory while the collector is away.").Default("40").IntVar(&config.MaxSnapshots)
+	requests := app.Flag("web.max-requests", "Scrapes that are served at a time; 0 for any number.").Default("40").Int()
 	path := app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").String()
 	toolkit := kingpinflag.AddFlags(app, "127.0.0.1:9765")
 	logging := &promslog.Config{}
@@ -46,13 +47,13 @@ func main() {
 		config.Version = "unknown"
 	}
 
-	if err := run(config, toolkit, *path, logging); err != nil {
+	if err := run(config, toolkit, *path, *requests, logging); err != nil {
 		fmt.Fprintln(os.Stderr, "netview-sensor:", err)
 		os.Exit(1)
 	}
 }
 
-func run(config sensor.Config, toolkit *web.FlagConfig, path string, logging *promslog.Config) error {
+func run(config sensor.Config, toolkit *web.FlagConfig, path string, requests int, logging *promslog.Config) error {
 	log := promslog.New(logging)
 	s, err := sensor.New(config, log)
 	if err != nil {
@@ -68,10 +69,18 @@ func run(config sensor.Config, toolkit *web.FlagConfig, path string, logging *pr
 
 	registry := exporter.NewRegistry(s.Resource(), func() exporter.State { return exporter.State(s.State()) })
 	mux := http.NewServeMux()
-	mux.Handle(path, promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: registry}))
+	mux.Handle(path, promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: registry, MaxRequestsInFlight: requests}))
+	mux.HandleFunc("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "The sensor runs.") })
+	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(s.State(), config.Interval, time.Now()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "The sensor has a current heartbeat.")
+	})
 	if path != "/" {
 		landing, err := web.NewLandingPage(web.LandingConfig{Name: "netview sensor " + s.Resource().SensorID,
-			Description: "The sockets of this host", Version: version.Info(), Links: []web.LandingLinks{{Address: path, Text: "Metrics"}}})
+			Description: "The sockets of this host", Version: version.Info(), Links: []web.LandingLinks{{Address: path, Text: "Metrics"}, {Address: "/-/ready", Text: "Ready"}, {Address: "/-/healthy", Text: "Healthy"}}})
 		if err != nil {
 			return err
 		}
@@ -89,4 +98,15 @@ func run(config sensor.Config, toolkit *web.FlagConfig, path string, logging *pr
 		err = cause
 	}
 	return err
+}
+
+// ready says why the metrics cannot be relied on; nothing where they can.
+func ready(state sensor.State, interval time.Duration, now time.Time) error {
+	if state.Snapshot == nil {
+		return errors.New("no heartbeat has been taken yet")
+	}
+	if age := now.Sub(state.Snapshot.Heartbeat.Timestamp); age > 3*interval {
+		return fmt.Errorf("the newest heartbeat is %v old, one is due every %v: see the sensor's log", age.Round(time.Second), interval)
+	}
+	return nil
 }

@@ -3,7 +3,7 @@
 package main
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,35 +11,57 @@ import (
 	"text/template"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/exporter"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 )
 
-//go:embed data-model.md.tmpl
-var dataModelTemplate string
+//go:embed *.tmpl
+var templates embed.FS
+
+// documents are the generated files, by name.
+var documents = map[string]func() (string, error){"data-model.md": dataModel, "metrics.md": metrics}
 
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: gendocs DIRECTORY")
 		os.Exit(2)
 	}
-	text, err := dataModel()
-	if err == nil {
-		err = os.WriteFile(filepath.Join(os.Args[1], "data-model.md"), []byte(text), 0o644)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "gendocs:", err)
-		os.Exit(1)
+	for name, document := range documents {
+		text, err := document()
+		if err == nil {
+			err = os.WriteFile(filepath.Join(os.Args[1], name), []byte(text), 0o644)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "gendocs:", err)
+			os.Exit(1)
+		}
 	}
 }
 
-// dataModel is docs/data-model.md.
 func dataModel() (string, error) {
-	parsed, err := template.New("data-model").Funcs(template.FuncMap{"fields": fields, "event": eventName, "table": clickhouse.TableName}).Parse(dataModelTemplate)
+	return execute("data-model.md.tmpl", event.Kinds())
+}
+
+// metrics groups the exporter's metrics by family.
+func metrics() (string, error) {
+	var families [][]exporter.Description
+	for _, d := range exporter.Describe() {
+		if last := len(families) - 1; last < 0 || families[last][0].Family != d.Family {
+			families = append(families, nil)
+		}
+		last := len(families) - 1
+		families[last] = append(families[last], d)
+	}
+	return execute("metrics.md.tmpl", families)
+}
+
+func execute(name string, data any) (string, error) {
+	parsed, err := template.New(name).Funcs(template.FuncMap{"fields": fields, "event": eventName, "table": clickhouse.TableName}).ParseFS(templates, name)
 	if err != nil {
 		return "", err
 	}
 	var text strings.Builder
-	err = parsed.Execute(&text, event.Kinds())
+	err = parsed.Execute(&text, data)
 	return text.String(), err
 }
 

@@ -1,17 +1,46 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/process"
+	"github.com/netview-project/netview/sensor/socket"
 )
 
-func TestDataModelIsCurrent(t *testing.T) {
-	want, err := dataModel()
+func TestDocumentsAreCurrent(t *testing.T) {
+	for name, document := range documents {
+		want, err := document()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile("../../docs/" + name)
+		if err != nil || string(got) != want {
+			t.Errorf("docs/%s does not follow from the code (%v): run `make generate`", name, err)
+		}
+	}
+}
+
+// TestEveryCauseIsExplained: each value of the label cause stands in docs/metrics.md.
+func TestEveryCauseIsExplained(t *testing.T) {
+	text, err := metrics()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../docs/data-model.md")
-	if err != nil || string(got) != want {
-		t.Errorf("docs/data-model.md does not follow from the code (%v): run `make generate`", err)
+	var causes []string
+	causes = slices.AppendSeq(causes, maps.Keys(new(socket.Reader).Counts()))
+	causes = slices.AppendSeq(causes, maps.Keys(new(process.Table).Counts()))
+	causes = slices.AppendSeq(causes, maps.Keys(deliver.NewQueue(deliver.Options{}).Status().Losses))
+	for _, cause := range causes {
+		if !strings.Contains(text, "`"+cause+"`") {
+			t.Errorf("the cause %s is not explained", cause)
+		}
+	}
+	if len(causes) < 10 {
+		t.Errorf("only the causes %v are known", causes)
 	}
 }

@@ -14,9 +14,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -28,8 +30,12 @@ const sentHeader = "netview-sent-unix-nano"
 
 func sentNow() string { return strconv.FormatInt(time.Now().UnixNano(), 10) }
 
-// maxMessage is the largest answer that is read, in bytes.
-const maxMessage = 1 << 20
+// maxMessage is the largest answer that is read, in bytes, and longestAnswer
+// how much of a refusal is quoted.
+const (
+	maxMessage    = 1 << 20
+	longestAnswer = 200
+)
 
 // Client sends OTLP logs requests to one endpoint.
 type Client interface {
@@ -43,21 +49,30 @@ type Client interface {
 // http://host:4318 for OTLP/HTTP in protobuf. It does not connect yet.
 func NewClient(endpoint string) (Client, error) {
 	u, err := url.Parse(endpoint)
-	if err == nil && u.Host != "" && (u.Path == "" || u.Path == "/") {
+	if err == nil && isHost(u) {
 		switch u.Scheme {
 		case "grpc":
 			return newGRPC(u.Host)
 		case "http":
-			return &httpClient{url: "http://" + u.Host + "/v1/logs", client: &http.Client{}}, nil
+			transport := http.DefaultTransport.(*http.Transport).Clone()
+			transport.MaxIdleConnsPerHost = requestsInFlight // the default of 2 closes the others after each use
+			return &httpClient{url: u.JoinPath("v1/logs").String(), client: &http.Client{Transport: transport}}, nil
 		}
 	}
 	return nil, fmt.Errorf("OTLP endpoint %q is not valid: use grpc://HOST:4317 or http://HOST:4318", endpoint)
 }
 
+// isHost reports whether a URL is a host and a port, and nothing that would be
+// ignored. A port is asked for since gRPC would try 443 without one.
+func isHost(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && port != 0 && u.Hostname() != "" && (u.Path == "" || u.Path == "/") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+}
+
 // Permanent reports whether sending the same request again is pointless. The
-// codes are those that the OTLP specification does not name as retryable; a
-// refusal for identity is not among them, since it may be a mistake that
-// somebody mends.
+// codes are those that the OTLP specification does not name as retryable, but
+// for two: a refusal for identity may be a mistake that somebody mends, and
+// Unknown is what errors have that tell nothing.
 func Permanent(err error) bool {
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.Unimplemented, codes.Internal, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
@@ -89,9 +104,18 @@ type grpcClient struct {
 	logs plogotlp.GRPCClient
 }
 
+// A collector that vanished without a word, or froze, is noticed within one
+// attempt: by then its connection must not be used for the next.
+var alive = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}
+
+// reconnect as often as requests are tried again: gRPC's own longest wait is two minutes.
+var reconnect = grpc.ConnectParams{MinConnectTimeout: 20 * time.Second,
+	Backoff: grpcbackoff.Config{BaseDelay: time.Second, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestRetry}}
+
 func newGRPC(host string) (*grpcClient, error) {
-	conn, err := grpc.NewClient(host, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+	// With its scheme, or a host called "unix" would be taken for one.
+	conn, err := grpc.NewClient("dns:///"+url.PathEscape(host), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithKeepaliveParams(alive), grpc.WithConnectParams(reconnect), grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
 	if err != nil {
 		return nil, fmt.Errorf("OTLP endpoint %s: %w", host, err)
 	}
@@ -131,7 +155,7 @@ func (c *httpClient) Send(ctx context.Context, request plogotlp.ExportRequest) (
 		return response, status.Errorf(codes.Unavailable, "reading the answer of %s: %v", c.url, err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		refusal := status.Newf(codeOf(answer.StatusCode), "%s answered %s: %s", c.url, answer.Status, strings.ToValidUTF8(string(text), "."))
+		refusal := status.Newf(codeOf(answer.StatusCode), "%s answered %s: %s", c.url, answer.Status, strings.ToValidUTF8(string(text[:min(len(text), longestAnswer)]), "."))
 		if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
 			refusal = withRetryDelay(refusal, time.Duration(seconds)*time.Second)
 		}

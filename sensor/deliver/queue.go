@@ -10,10 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"golang.org/x/sync/errgroup"
 
@@ -38,9 +41,12 @@ type Options struct {
 	Log            *slog.Logger
 }
 
-// recordsPerRequest keeps a request well under the 4 MiB that gRPC servers
-// accept by default.
-const recordsPerRequest = 2000
+// A request stays under the 4 MiB that gRPC servers accept by default, command
+// lines or not: what is too large for the collector would never be taken.
+const (
+	recordsPerRequest = 2000
+	bytesPerRequest   = 3 << 20
+)
 
 // longestRetry bounds the wait between two attempts, also one that the collector asks for.
 const longestRetry = 10 * time.Second
@@ -56,54 +62,50 @@ type Queue struct {
 	sequence     uint64
 	waiting      []*delivery
 	acknowledged time.Time
+	delivered    map[event.Kind]uint64
 	losses       map[string]uint64
 	wake         chan struct{}
 }
 
-// delivery is a snapshot in the form in which it is sent, and sent again.
+// delivery is a snapshot on its way. It is encoded only when it is sent: as
+// OTLP records it would take several times the memory.
 type delivery struct {
-	rows      []plogotlp.ExportRequest
-	heartbeat plogotlp.ExportRequest
-	taken     time.Time
-	records   int
+	rows      []event.Event
+	heartbeat *event.Heartbeat
+	kinds     map[event.Kind]uint64
 }
+
+func (d *delivery) records() uint64 { return uint64(len(d.rows)) + 1 }
 
 // NewQueue returns a queue; [Queue.Run] sends.
 func NewQueue(options Options) *Queue {
 	return &Queue{options: options, wake: make(chan struct{}, 1),
-		losses: map[string]uint64{CauseSuperseded: 0, CauseRefused: 0}}
+		delivered: map[event.Kind]uint64{event.KindConnection: 0, event.KindListener: 0, event.KindHeartbeat: 0},
+		losses:    map[string]uint64{CauseSuperseded: 0, CauseRefused: 0}}
 }
 
 // Append gives the records of a snapshot their sequence and queues it. The
 // snapshot must not change afterwards.
 func (q *Queue) Append(s *event.Snapshot) {
-	rows := make([]event.Event, 0, s.Records())
+	d := &delivery{rows: make([]event.Event, 0, s.Records()-1), heartbeat: s.Heartbeat,
+		kinds: map[event.Kind]uint64{event.KindConnection: uint64(len(s.Connections)), event.KindListener: uint64(len(s.Listeners)), event.KindHeartbeat: 1}}
 	for _, c := range s.Connections {
-		rows = append(rows, c)
+		d.rows = append(d.rows, c)
 	}
 	for _, l := range s.Listeners {
-		rows = append(rows, l)
+		d.rows = append(d.rows, l)
 	}
-	q.mutex.Lock()
-	first := q.sequence + 1
-	q.sequence += uint64(s.Records())
-	q.mutex.Unlock()
-	for i, e := range append(rows, s.Heartbeat) {
-		e.Env().Sequence = first + uint64(i)
-	}
-	d := &delivery{taken: s.Heartbeat.Timestamp, records: s.Records(),
-		heartbeat: plogotlp.NewExportRequestFromLogs(event.Encode([]event.Event{s.Heartbeat}))}
-	for len(rows) > 0 {
-		n := min(len(rows), recordsPerRequest)
-		d.rows = append(d.rows, plogotlp.NewExportRequestFromLogs(event.Encode(rows[:n])))
-		rows = rows[n:]
-	}
-
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
+	for _, e := range d.rows {
+		q.sequence++
+		e.Env().Sequence = q.sequence
+	}
+	q.sequence++
+	d.heartbeat.Sequence = q.sequence
 	if len(q.waiting) >= q.options.MaxSnapshots {
-		q.losses[CauseSuperseded] += uint64(q.waiting[0].records)
-		q.waiting = q.waiting[1:]
+		q.losses[CauseSuperseded] += q.waiting[0].records()
+		q.waiting = slices.Delete(q.waiting, 0, 1)
 	}
 	q.waiting = append(q.waiting, d)
 	select {
@@ -116,6 +118,8 @@ func (q *Queue) Append(s *event.Snapshot) {
 type Status struct {
 	// Acknowledged is when the newest acknowledged heartbeat was taken; zero if none was.
 	Acknowledged time.Time
+	// Delivered counts the records of acknowledged snapshots by kind.
+	Delivered map[event.Kind]uint64
 	// Waiting snapshots, the one being sent not among them.
 	Waiting int
 	// Losses counts lost records by cause.
@@ -126,16 +130,12 @@ type Status struct {
 func (q *Queue) Status() Status {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
-	s := Status{Acknowledged: q.acknowledged, Waiting: len(q.waiting), Losses: make(map[string]uint64, len(q.losses))}
-	for cause, n := range q.losses {
-		s.Losses[cause] = n
-	}
-	return s
+	return Status{Acknowledged: q.acknowledged, Delivered: maps.Clone(q.delivered), Waiting: len(q.waiting), Losses: maps.Clone(q.losses)}
 }
 
 // Run sends until ctx ends.
 func (q *Queue) Run(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		d := q.next(ctx)
 		if d == nil {
 			return
@@ -144,10 +144,13 @@ func (q *Queue) Run(ctx context.Context) {
 		q.mutex.Lock()
 		switch {
 		case err == nil:
-			q.acknowledged = d.taken
+			q.acknowledged = d.heartbeat.Timestamp
+			for kind, n := range d.kinds {
+				q.delivered[kind] += n
+			}
 		case ctx.Err() == nil:
-			q.losses[CauseRefused] += uint64(d.records)
-			q.options.Log.Error("The collector refused a snapshot for good: it is dropped and counted", "err", err, "records", d.records)
+			q.losses[CauseRefused] += d.records()
+			q.options.Log.Error("The collector refused a snapshot for good: it is dropped and counted", "err", err, "records", d.records())
 		}
 		q.mutex.Unlock()
 	}
@@ -158,7 +161,7 @@ func (q *Queue) next(ctx context.Context) *delivery {
 		q.mutex.Lock()
 		if len(q.waiting) > 0 {
 			d := q.waiting[0]
-			q.waiting = q.waiting[1:]
+			q.waiting = slices.Delete(q.waiting, 0, 1)
 			q.mutex.Unlock()
 			return d
 		}
@@ -175,13 +178,25 @@ func (q *Queue) next(ctx context.Context) *delivery {
 func (q *Queue) deliver(ctx context.Context, d *delivery) error {
 	group, rows := errgroup.WithContext(ctx)
 	group.SetLimit(requestsInFlight)
-	for _, request := range d.rows {
-		group.Go(func() error { return q.send(rows, request) })
+	for part := range slices.Chunk(d.rows, recordsPerRequest) {
+		group.Go(func() error { return q.encode(rows, part) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return q.send(ctx, d.heartbeat)
+	return q.encode(ctx, []event.Event{d.heartbeat})
+}
+
+// encode sends records, in several requests where they are large.
+func (q *Queue) encode(ctx context.Context, records []event.Event) error {
+	logs := event.Encode(records)
+	if half := len(records) / 2; half > 0 && new(plog.ProtoMarshaler).LogsSize(logs) > bytesPerRequest {
+		if err := q.encode(ctx, records[:half]); err != nil {
+			return err
+		}
+		return q.encode(ctx, records[half:])
+	}
+	return q.send(ctx, plogotlp.NewExportRequestFromLogs(logs))
 }
 
 // send retries until the request is acknowledged, refused for good, or ctx ends.

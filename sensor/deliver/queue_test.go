@@ -41,6 +41,7 @@ type collector struct {
 	answer func(n int, logs plog.Logs) (rejected int64, err error)
 	sent   []string
 	arrive chan struct{} // a value for each answer that was given
+	stop   func()        // ends it at once, with the requests it has
 }
 
 func (c *collector) take(logs plog.Logs, sent string) (response plogotlp.ExportResponse, err error) {
@@ -122,12 +123,13 @@ func startCollector(t *testing.T, protocol, address string) *collector {
 		server := grpc.NewServer()
 		plogotlp.RegisterGRPCServer(server, c)
 		go server.Serve(listener)
-		t.Cleanup(server.Stop)
+		c.stop = server.Stop
 	case "http":
 		server := &http.Server{Handler: c}
 		go server.Serve(listener)
-		t.Cleanup(func() { server.Close() })
+		c.stop = func() { server.Close() }
 	}
+	t.Cleanup(c.stop)
 	return c
 }
 
@@ -245,6 +247,7 @@ func TestHeartbeatWaitsForEveryRow(t *testing.T) {
 
 // TestRetries: whatever may pass is sent again, unchanged, until it is taken.
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	overloaded := withRetryDelay(status.New(codes.ResourceExhausted, "too much in flight"), time.Second).Err()
 	for name, refusal := range map[string]error{
 		"unavailable": status.Error(codes.Unavailable, "ClickHouse is not ready"),
@@ -277,6 +280,7 @@ func TestRetries(t *testing.T) {
 
 // TestCollectorAsksForTime: the sender waits as long as it is asked to.
 func TestCollectorAsksForTime(t *testing.T) {
+	t.Parallel()
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		c := startCollector(t, protocol, "")
 		var times []time.Time
@@ -361,6 +365,7 @@ func TestFullQueue(t *testing.T) {
 
 // TestCollectorAppears: nobody listens at first.
 func TestCollectorAppears(t *testing.T) {
+	t.Parallel()
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		placeholder, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -382,6 +387,11 @@ func TestCollectorAppears(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	for endpoint, good := range map[string]bool{
 		"grpc://127.0.0.1:4317": true, "grpc://collector:4317": true, "http://127.0.0.1:4318": true, "http://127.0.0.1:4318/": true, "grpc://[::1]:4317": true,
+		"grpc://[fe80::1%25lo]:4317": true, "http://[fe80::1%25lo]:4318": true, "grpc://unix:4317": true, "http://collector:80": true,
+		// gRPC would try port 443.
+		"grpc://collector": false, "http://collector": false, "grpc://collector:": false, "grpc://collector:0": false, "grpc://collector:70000": false,
+		// What would be ignored in silence.
+		"http://h:4318?tenant=a": false, "http://user:secret@h:4318": false, "grpc://h:4317#a": false,
 		"": false, "127.0.0.1:4317": false, "https://h:4318": false, "http://h:4318/v1/logs": false, "grpc://": false, "ftp://h": false, "://": false,
 	} {
 		client, err := NewClient(endpoint)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -38,9 +39,18 @@ type Identity struct {
 	Cgroup, ContainerID string
 	// Netns is the inode of the network namespace of the process's first thread.
 	Netns uint64
-	// CommandLine only where the table was told to read it, its words joined by blanks.
+	// CommandLine only where the table was told to read it, its words joined by
+	// blanks, cut to [longestCommandLine] bytes.
 	CommandLine string
 }
+
+// longestCommandLine is how much of a command line is kept, in bytes. The
+// kernel allows megabytes, and each of the process's sockets carries it.
+const longestCommandLine = 4 << 10
+
+// valid replaces what is not UTF-8. Any user can start a process with any name,
+// and one such name would make a strict collector refuse the whole request.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // reader reads identities. Its buffers are reused; it is not safe for
 // concurrent use.
@@ -95,7 +105,7 @@ func parseStart(stat []byte) (start, error) {
 	if !ok || ticks > math.MaxInt64/uint64(time.Second/userHZ) {
 		return start{}, errStat
 	}
-	return start{time.Duration(ticks) * (time.Second / userHZ), string(stat[begin+1 : end])}, nil
+	return start{time.Duration(ticks) * (time.Second / userHZ), valid(string(stat[begin+1 : end]))}, nil
 }
 
 func parseDecimal(text []byte) (n uint64, ok bool) {
@@ -146,11 +156,12 @@ func (r *reader) identify(dir procdir.Dir, identity *Identity) error {
 	if r.commandLine {
 		text, err := r.buffers.ReadFile(dir, "cmdline")
 		keep(err)
-		line := string(bytes.ReplaceAll(bytes.TrimRight(text, "\x00"), []byte{0}, []byte{' '}))
+		line := valid(string(bytes.ReplaceAll(bytes.TrimRight(text, "\x00"), []byte{0}, []byte{' '})))
 		if r.scrub != nil {
 			line = r.scrub(line)
 		}
-		identity.CommandLine = line
+		// Only now: half a secret at the end would not match the rule.
+		identity.CommandLine = cut(line, longestCommandLine)
 	}
 	if link, err := r.buffers.Readlink(dir, "ns/net"); err == nil {
 		identity.Netns, _ = procdir.Inode(link, "net")
@@ -178,5 +189,16 @@ func effectiveUID(status []byte) (uint32, bool) {
 
 // setBinary takes the target of exe apart.
 func (i *Identity) setBinary(link string) {
-	i.Binary, i.BinaryDeleted = strings.CutSuffix(link, deleted)
+	i.Binary, i.BinaryDeleted = strings.CutSuffix(valid(link), deleted)
+}
+
+// cut shortens a text to a number of bytes, without half a character at its end.
+func cut(text string, length int) string {
+	if len(text) <= length {
+		return text
+	}
+	for length > 0 && !utf8.RuneStart(text[length]) {
+		length--
+	}
+	return strings.Clone(text[:length])
 }

@@ -289,3 +289,31 @@ func TestProcessWithoutSocketsIsNotRemembered(t *testing.T) {
 		t.Errorf("%d processes are remembered, want none", len(table.cache))
 	}
 }
+
+// TestTextThatOthersChoose: what any user can put into names and command lines
+// must not make a record that collectors refuse, nor a snapshot without end.
+func TestTextThatOthersChoose(t *testing.T) {
+	proc := t.TempDir()
+	long := "run\x00" + strings.Repeat("é", longestCommandLine)
+	for i, tt := range []struct {
+		process fake
+		want    Identity
+	}{
+		{fake{name: "caf\xc3", exe: "/opt/\xff (deleted)", cmdline: "a\x00\xfe\x00b\x00"}, Identity{Name: "caf\uFFFD", Binary: "/opt/\uFFFD", CommandLine: "a \uFFFD b"}},
+		{fake{name: "café", exe: "/opt/é", cmdline: long}, Identity{Name: "café", Binary: "/opt/é", CommandLine: strings.ReplaceAll(long[:longestCommandLine], "\x00", " ")}},
+		// Cut between two characters, not in one.
+		{fake{name: "x", exe: "/x", cmdline: "x" + long}, Identity{Name: "x", Binary: "/x", CommandLine: "x" + strings.ReplaceAll(long[:longestCommandLine-2], "\x00", " ")}},
+		// A secret that reaches beyond the end is seen whole by the rule.
+		{fake{name: "y", exe: "/y", cmdline: strings.Repeat("y", longestCommandLine-10) + "\x00token=" + strings.Repeat("s", 100) + ";"},
+			Identity{Name: "y", Binary: "/y", CommandLine: strings.Repeat("y", longestCommandLine-10) + " ***"}},
+	} {
+		tt.process.pid, tt.process.sockets, tt.process.cgroup = 100+i, []int{i + 1}, "0::/\n"
+		tt.process.write(t, proc)
+		table := &Table{Proc: proc, CommandLine: true, Scrub: func(line string) string { return regexp.MustCompile(`token=\w+;`).ReplaceAllString(line, "***") }}
+		scan(t, table)
+		if got := owner(t, table, uint64(i+1)); got.Name != tt.want.Name || got.Binary != tt.want.Binary || got.CommandLine != tt.want.CommandLine {
+			t.Errorf("process %d is %q at %q with %.60q (%d bytes)\nwant %q at %q with %.60q (%d bytes)", i, got.Name, got.Binary, got.CommandLine, len(got.CommandLine),
+				tt.want.Name, tt.want.Binary, tt.want.CommandLine, len(tt.want.CommandLine))
+		}
+	}
+}

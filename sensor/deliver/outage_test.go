@@ -1,0 +1,316 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/netview-project/netview/event"
+)
+
+// proxy passes connections on to a collector, as long as it is told to.
+type proxy struct {
+	address string
+	// pass is asked for each connection, counted from 1: whether it is passed on.
+	pass func(n int) bool
+	// frozen: connections so far stay open, and nothing goes through any more.
+	frozen atomic.Int64
+}
+
+func startProxy(t *testing.T, to string, pass func(n int) bool) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	p := &proxy{address: listener.Addr().String(), pass: pass}
+	go func() {
+		for n := int64(1); ; n++ {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { client.Close() })
+			if pass != nil && !pass(int(n)) {
+				// It takes part of a request, and resets.
+				_, _ = client.Read(make([]byte, 100))
+				_ = client.(*net.TCPConn).SetLinger(0)
+				client.Close()
+				continue
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			t.Cleanup(func() { server.Close() })
+			go p.relay(n, server, client)
+			go p.relay(n, client, server)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) relay(n int64, to io.WriteCloser, from io.Reader) {
+	buffer := make([]byte, 32<<10)
+	for {
+		read, err := from.Read(buffer)
+		if n <= p.frozen.Load() {
+			continue // it takes everything, and answers nothing
+		}
+		if err == nil {
+			_, err = to.Write(buffer[:read])
+		}
+		if err != nil {
+			to.Close()
+			return
+		}
+	}
+}
+
+// TestCollectorDiesWithARequest: it took the request, and ends before it answers.
+func TestCollectorDiesWithARequest(t *testing.T) {
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		took, release := make(chan struct{}, 100), make(chan struct{})
+		defer close(release)
+		c.answer = func(int, plog.Logs) (int64, error) {
+			took <- struct{}{}
+			<-release
+			return 0, status.Error(codes.Unavailable, "it is dead")
+		}
+		q := startQueue(t, c.endpoint, 10)
+		q.Append(snapshot(1, 3))
+		<-took
+		c.stop()
+		_, address, _ := strings.Cut(c.endpoint, "://")
+		next := startCollector(t, protocol, address)
+		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		if _, sequences := next.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || q.Status().Losses[CauseRefused] != 0 {
+			t.Errorf("arrived: %v, losses %v", sequences, q.Status().Losses)
+		}
+	})
+}
+
+// TestConnectionIsCut in the middle of a request, twice.
+func TestConnectionIsCut(t *testing.T) {
+	t.Parallel()
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		_, address, _ := strings.Cut(c.endpoint, "://")
+		p := startProxy(t, address, func(n int) bool { return n > 2 })
+		q := startQueue(t, protocol+"://"+p.address, 10)
+		q.Append(snapshot(1, 3))
+		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || q.Status().Losses[CauseRefused] != 0 {
+			t.Errorf("arrived: %v, losses %v", sequences, q.Status().Losses)
+		}
+	})
+}
+
+// TestFrozenConnection: a collector that is gone without a word, behind a
+// firewall that forgot the connection, costs that connection, not the records.
+func TestFrozenConnection(t *testing.T) {
+	if testing.Short() {
+		t.Skip("gRPC asks whether a connection is alive every 10 s at most")
+	}
+	defer func(before keepalive.ClientParameters) { alive = before }(alive)
+	alive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: time.Second}
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		_, address, _ := strings.Cut(c.endpoint, "://")
+		p := startProxy(t, address, nil)
+		q := startQueue(t, protocol+"://"+p.address, 10)
+		q.options.RequestTimeout = 2 * time.Second // nothing is sent yet
+		q.Append(snapshot(1, 0))
+		eventually(t, "the first heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		p.frozen.Store(1)
+		q.Append(snapshot(2, 0))
+		eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
+	})
+}
+
+// TestBrokenAnswers: what is no answer may come from anything on the way, and
+// says nothing about the records.
+func TestBrokenAnswers(t *testing.T) {
+	t.Parallel()
+	var attempts atomic.Int64
+	answers := []http.HandlerFunc{
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>not OTLP</html>") },
+		func(w http.ResponseWriter, _ *http.Request) { // shorter than it says
+			w.Header().Set("Content-Length", "100")
+			_, _ = w.Write([]byte{10})
+		},
+		func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT")
+			w.WriteHeader(http.StatusTooManyRequests)
+		},
+		func(http.ResponseWriter, *http.Request) {}, // empty is a whole success
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := int(attempts.Add(1))
+		answers[min(n, len(answers))-1](w, r)
+	}))
+	defer server.Close()
+	q := startQueue(t, server.URL, 10)
+	q.Append(snapshot(1, 0))
+	eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+	if n := attempts.Load(); n != int64(len(answers)) || q.Status().Losses[CauseRefused] != 0 {
+		t.Errorf("%d attempts, want one for each of %d answers; losses %v", n, len(answers), q.Status().Losses)
+	}
+}
+
+// TestStop: Run ends when it is told to, whatever it waits for, and what it
+// leaves is not counted as refused.
+func TestStop(t *testing.T) {
+	for name, answer := range map[string]func(int, plog.Logs) (int64, error){
+		"while it waits for an answer": func(int, plog.Logs) (int64, error) { select {} },
+		"between two attempts": func(int, plog.Logs) (int64, error) {
+			return 0, withRetryDelay(status.New(codes.ResourceExhausted, "later"), time.Hour).Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothProtocols(t, func(t *testing.T, protocol string) {
+				c := startCollector(t, protocol, "")
+				asked := make(chan struct{}, 100)
+				c.answer = func(n int, logs plog.Logs) (int64, error) {
+					asked <- struct{}{}
+					return answer(n, logs)
+				}
+				client, err := NewClient(c.endpoint)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				q := NewQueue(Options{Client: client, MaxSnapshots: 10, RequestTimeout: time.Hour, Log: slog.New(slog.DiscardHandler)})
+				ctx, cancel := context.WithCancel(context.Background())
+				ended := make(chan struct{})
+				go func() { q.Run(ctx); close(ended) }()
+				q.Append(snapshot(1, 1))
+				q.Append(snapshot(2, 1))
+				<-asked
+				cancel()
+				select {
+				case <-ended:
+				case <-time.After(longestRetry / 2): // far more than it takes, and less than the next attempt would
+					t.Fatal("it does not end")
+				}
+				if status := q.Status(); status.Losses[CauseRefused] != 0 || status.Losses[CauseSuperseded] != 0 || status.Waiting != 1 {
+					t.Errorf("status %+v, want nothing lost and one waiting", status)
+				}
+			})
+		})
+	}
+}
+
+// TestLargeRecords: command lines make records that would not fit into the
+// 4 MiB that a gRPC server takes, if as many shared a request as of others.
+func TestLargeRecords(t *testing.T) {
+	t.Parallel()
+	inBothProtocols(t, func(t *testing.T, protocol string) {
+		c := startCollector(t, protocol, "")
+		q := startQueue(t, c.endpoint, 10)
+		s := snapshot(1, recordsPerRequest)
+		for _, connection := range s.Connections {
+			connection.Process.CommandLine = strings.Repeat("x", 4<<10)
+		}
+		q.Append(s)
+		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		kinds, sequences := c.records()
+		slices.Sort(sequences)
+		if len(slices.Compact(sequences)) != recordsPerRequest+1 || len(kinds) != recordsPerRequest+1 || kinds[recordsPerRequest] != event.KindHeartbeat.EventName() {
+			t.Errorf("%d records arrived, %d of them different; want %d and the heartbeat", len(kinds), len(slices.Compact(sequences)), recordsPerRequest)
+		}
+		for _, logs := range c.accepted {
+			if size := new(plog.ProtoMarshaler).LogsSize(logs); size > bytesPerRequest {
+				t.Errorf("a request of %d bytes, want %d at most", size, bytesPerRequest)
+			}
+		}
+	})
+}
+
+// TestPermanent: what is tried again, by the OTLP specification's tables, but
+// for identity and for what says nothing.
+func TestPermanent(t *testing.T) {
+	again := []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss, codes.ResourceExhausted,
+		codes.PermissionDenied, codes.Unauthenticated, codes.Unknown}
+	for code := codes.OK + 1; code <= codes.Unauthenticated; code++ {
+		err := status.Error(code, "")
+		for _, err := range []error{err, fmt.Errorf("sending: %w", err)} {
+			if Permanent(err) == slices.Contains(again, code) {
+				t.Errorf("%v: permanent is %t", err, Permanent(err))
+			}
+		}
+	}
+	if Permanent(context.DeadlineExceeded) || Permanent(io.ErrUnexpectedEOF) {
+		t.Error("what is no answer is permanent")
+	}
+	againHTTP := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+	for code := 300; code < 600; code++ {
+		if permanent := Permanent(status.Error(codeOf(code), "")); permanent == slices.Contains(againHTTP, code) {
+			t.Errorf("HTTP %d: permanent is %t", code, permanent)
+		}
+	}
+}
+
+// sink takes everything, encoded as HTTP sends it.
+type sink struct{ bytes atomic.Int64 }
+
+func (s *sink) Send(_ context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	body, err := request.MarshalProto()
+	s.bytes.Add(int64(len(body)))
+	return plogotlp.NewExportResponse(), err
+}
+
+func (*sink) Close() error { return nil }
+
+// filled is a snapshot whose connections know everything but a command line.
+func filled(n int) *event.Snapshot {
+	s := snapshot(1, n)
+	for i, c := range s.Connections {
+		c.Netns, c.Family, c.State, c.Inode = 4026531840, "ipv4", "established", uint64(100_000+i)
+		c.LocalAddress, c.RemoteAddress = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.77")
+		c.LocalPort, c.RemotePort, c.Direction, c.DirectionSource = 443, uint16(i), event.DirectionInbound, event.SourceListeningPort
+		c.Process = event.Process{PID: event.Some(uint32(4711)), Binary: "/usr/sbin/nginx", Name: "nginx", User: "www-data", ContainerID: strings.Repeat("ab", 32)}
+		c.Duration, c.DurationSource = event.Some(90*time.Second), event.SourceFirstSeen
+	}
+	return s
+}
+
+// BenchmarkDeliver is what sending costs the sensor, but for compression and the network.
+func BenchmarkDeliver(b *testing.B) {
+	const rows = 10_000
+	client := &sink{}
+	q := NewQueue(Options{Client: client, MaxSnapshots: 1, RequestTimeout: time.Minute, Log: slog.New(slog.DiscardHandler)})
+	q.Append(filled(rows))
+	d := q.next(b.Context())
+	b.ReportAllocs()
+	for b.Loop() {
+		client.bytes.Store(0)
+		if err := q.deliver(b.Context(), d); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/record")
+	b.ReportMetric(float64(client.bytes.Load())/rows, "B/record")
+}

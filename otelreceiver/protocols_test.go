@@ -300,3 +300,68 @@ func TestForward(t *testing.T) {
 		t.Errorf("a permanent error of the pipeline is answered with %v %v, want the bad and the foreign record rejected", response, err)
 	}
 }
+
+// TestHostileRequests: each gets an answer, and the receiver goes on.
+func TestHostileRequests(t *testing.T) {
+	ch := testch.Start(t)
+	r := startReady(t, ch)
+	record := func(change func(plog.LogRecord)) plogotlp.ExportRequest {
+		logs := event.Encode(snapshot(1, time.Now())[:1])
+		change(logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0))
+		return plogotlp.NewExportRequestFromLogs(logs)
+	}
+	for name, tt := range map[string]struct {
+		change func(plog.LogRecord)
+		says   string
+	}{
+		"a path of 1 MB":     {func(r plog.LogRecord) { r.Attributes().PutStr("process.executable.path", strings.Repeat("x", 1<<20)) }, "1048576 bytes long"},
+		"an unknown of 1 MB": {func(r plog.LogRecord) { r.Attributes().PutStr("later", strings.Repeat("x", 1<<20)) }, "later"},
+		"100,000 attributes": {func(r plog.LogRecord) { addAttributes(r, 100_000) }, "more than 256 attributes"},
+	} {
+		response, err := r.Export(context.Background(), record(tt.change))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if p := response.PartialSuccess(); p.RejectedLogRecords() != 1 || !strings.Contains(p.ErrorMessage(), tt.says) {
+			t.Errorf("%s: %d rejected, %q; want it to say %q", name, p.RejectedLogRecords(), p.ErrorMessage(), tt.says)
+		}
+	}
+
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	for range 1 << 7 { // 128 MiB, an eighth of a megabyte on the wire
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodPost, r.http, &bomb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", protobufType)
+	request.Header.Set("Content-Encoding", "gzip")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("128 MiB of zeros in gzip: %s", answer.Status)
+	}
+
+	send(t, r, snapshot(3, time.Now()))
+	if n := count(t, ch, "SELECT count() FROM netview.snapshot_connections"); n != 3 {
+		t.Errorf("%d connections stored afterwards, want 3", n)
+	}
+}
+
+func addAttributes(r plog.LogRecord, n int) {
+	r.Attributes().EnsureCapacity(n)
+	for i := range n {
+		r.Attributes().PutInt(strconv.FormatInt(int64(i), 36), 1)
+	}
+}

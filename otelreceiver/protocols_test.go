@@ -22,6 +22,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -316,7 +318,7 @@ func TestHostileRequests(t *testing.T) {
 	}{
 		"a path of 1 MB":     {func(r plog.LogRecord) { r.Attributes().PutStr("process.executable.path", strings.Repeat("x", 1<<20)) }, "1048576 bytes long"},
 		"an unknown of 1 MB": {func(r plog.LogRecord) { r.Attributes().PutStr("later", strings.Repeat("x", 1<<20)) }, "later"},
-		"10,000 attributes": {func(r plog.LogRecord) { addAttributes(r, 10_000) }, "more than 256 attributes"},
+		"10,000 attributes":  {func(r plog.LogRecord) { addAttributes(r, 10_000) }, "more than 256 attributes"},
 	} {
 		response, err := r.Export(context.Background(), record(tt.change))
 		if err != nil {
@@ -356,6 +358,22 @@ func TestHostileRequests(t *testing.T) {
 	send(t, r, snapshot(3, time.Now()))
 	if n := count(t, ch, "SELECT count() FROM netview.snapshot_connections"); n != 3 {
 		t.Errorf("%d connections stored afterwards, want 3", n)
+	}
+}
+
+// TestGarbageOverGRPC: a body that is no OTLP is refused for good, with the reason.
+func TestGarbageOverGRPC(t *testing.T) {
+	config := testConfig(t, nil)
+	startReceiver(t, config, consumertest.NewNop())
+	conn, err := grpc.NewClient(config.Protocols.GRPC.Get().NetAddr.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wireCodec{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var answer message
+	err = conn.Invoke(context.Background(), "/"+logsServiceName+"/Export", &message{mem.SliceBuffer("\xffgarbage")}, &answer)
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "not an OTLP logs request") {
+		t.Errorf("garbage is answered with %v", err)
 	}
 }
 

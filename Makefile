@@ -6,6 +6,7 @@ export CGO_ENABLED := 0
 # Everything that is made but committed goes below STATE: data, engine, tools.
 STATE ?= var
 BIN := $(if $(filter var,$(STATE)),bin,$(STATE)/bin)
+VERSION := $(shell cat VERSION)
 CHDB := chdb@3.4.0
 ENGINE := $(STATE)/npm/.installed-$(CHDB)
 LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
@@ -24,7 +25,7 @@ run: go npm deps build
 ## build: netview's programs
 build: go writable
 	@echo "Building (the first time takes a few minutes) …"
-	@go build -v -o $(BIN)/ ./cmd/... 2>&1 | awk '/^[^ :\043]+$$/ { if (++n % 100 == 0) print "  " n " packages compiled"; next } { print > "/dev/stderr" }'
+	@go build -v -ldflags '-X github.com/prometheus/common/version.Version=$(VERSION)' -o $(BIN)/ ./cmd/... 2>&1 | awk '/^[^ :\043]+$$/ { if (++n % 100 == 0) print "  " n " packages compiled"; next } { print > "/dev/stderr" }'
 
 ## deps: the ClickHouse engine, once
 deps: $(ENGINE)

@@ -10,6 +10,14 @@ const (
 	ModeEBPF = "ebpf"
 )
 
+// States of a feature in [Heartbeat].Features.
+const (
+	// FeatureOn: the feature works.
+	FeatureOn = "on"
+	// FeatureOff begins the reason why it does not.
+	FeatureOff = "off: "
+)
+
 // Heartbeat closes a snapshot. The sensor sends it only after every row of the
 // snapshot was acknowledged, so a stored heartbeat means a complete snapshot;
 // its counts let anyone verify that.
@@ -31,7 +39,7 @@ type Heartbeat struct {
 	Uptime time.Duration
 	// Losses counts what was lost since the session began, by cause.
 	Losses map[string]uint64
-	// Features maps each feature to "on", or to the reason why it is off.
+	// Features maps each feature to [FeatureOn], or to [FeatureOff] and the reason.
 	Features map[string]string
 }
 

@@ -1,14 +1,15 @@
 package exporter
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/netview-project/netview/event"
+)
 
 var (
 	info    = gauge("sensor_info", "What the sensor is; always 1.", "mode", "host_name", "arch", "kernel_release", "version")
 	feature = gauge("feature_enabled", "Whether a feature works (1) or not (0), and why not.", "feature", "reason")
 )
-
-// featureOff begins the reason for which a feature is off.
-const featureOff = "off: "
 
 var featureMetrics = family{
 	title:   "Sensor",
@@ -20,7 +21,7 @@ var featureMetrics = family{
 		h := s.Snapshot.Heartbeat
 		emit(info, 1, h.Mode, h.HostName, h.Arch, h.KernelRelease, h.Version)
 		for name, state := range h.Features {
-			if reason, off := strings.CutPrefix(state, featureOff); off {
+			if reason, off := strings.CutPrefix(state, event.FeatureOff); off {
 				emit(feature, 0, name, reason)
 			} else {
 				emit(feature, 1, name, "")

@@ -53,12 +53,6 @@ type found struct {
 	churn       event.Churn
 }
 
-// Names of what a heartbeat reads.
-const (
-	collectSockets   = "socket_tables"
-	collectProcesses = "processes"
-)
-
 // take reads the host. Its error says that no sockets could be read. Without
 // processes the sockets are shown alone.
 func (s *snapshots) take() (found, error) {
@@ -75,7 +69,7 @@ func (s *snapshots) take() (found, error) {
 	if err := collect(collectSockets, func() error { return s.sockets.Read(&s.table) }); err != nil {
 		return f, err
 	}
-	processes := collect(collectProcesses, s.processes.Scan)
+	_ = collect(collectProcesses, s.processes.Scan) // its error is that of a feature
 	sortRows(s.table.Rows)
 	s.number++
 	f.snapshot = &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
@@ -85,13 +79,16 @@ func (s *snapshots) take() (found, error) {
 	h := f.snapshot.Heartbeat
 	h.Uptime = (begin - s.began).Round(time.Millisecond)
 	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
-	h.Losses = s.sockets.Counts()
-	maps.Copy(h.Losses, s.processes.Counts())
-	h.Features = map[string]string{collectSockets: "on", collectProcesses: "on", "ebpf": "off: not part of this version"}
-	if processes != nil {
-		h.Features[collectProcesses] = "off: " + processes.Error()
-	}
+	h.Losses = s.losses()
+	h.Features = featureStates(features(f.collections))
 	return f, nil
+}
+
+// losses counts what could not be read so far, by cause.
+func (s *snapshots) losses() map[string]uint64 {
+	losses := s.sockets.Counts()
+	maps.Copy(losses, s.processes.Counts())
+	return losses
 }
 
 func (s *snapshots) envelope(at time.Time) event.Envelope {

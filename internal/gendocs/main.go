@@ -13,6 +13,7 @@ import (
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/exporter"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
+	"github.com/netview-project/netview/sensor"
 )
 
 //go:embed *.tmpl
@@ -42,7 +43,7 @@ func dataModel() (string, error) {
 	return execute("data-model.md.tmpl", event.Kinds())
 }
 
-// metrics groups the exporter's metrics by family.
+// metrics groups the exporter's metrics by family, and explains the causes of loss.
 func metrics() (string, error) {
 	var families [][]exporter.Description
 	for _, d := range exporter.Describe() {
@@ -52,7 +53,7 @@ func metrics() (string, error) {
 		last := len(families) - 1
 		families[last] = append(families[last], d)
 	}
-	return execute("metrics.md.tmpl", families)
+	return execute("metrics.md.tmpl", map[string]any{"Families": families, "Causes": sensor.LossCauses()})
 }
 
 func execute(name string, data any) (string, error) {

@@ -94,6 +94,9 @@ func (t *Table) Scan() error {
 	if t.pids, err = t.reader.buffers.AppendNumbers(t.pids[:0], proc); err != nil {
 		return fmt.Errorf("listing processes in %s: %w", t.Proc, err)
 	}
+	if len(t.pids) == 0 {
+		return fmt.Errorf("there is no process in %s (is procfs mounted there?)", t.Proc)
+	}
 	t.begin()
 	for _, pid := range t.pids {
 		t.count(t.scan(proc, pid))

@@ -114,7 +114,7 @@ func BenchmarkWalk(b *testing.B) {
 	var w walk
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.namespaces(proc); err != nil {
+		if err := w.namespaces(proc); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -67,6 +67,7 @@ type ways struct {
 // walk finds every network namespace that a thread lives in or a mount holds,
 // and the ways into it. Its memory is reused.
 type walk struct {
+	denied  []uint32 // processes that may not be looked at
 	buffers procdir.Buffers
 	pids    []uint32
 	tids    []uint32
@@ -75,12 +76,11 @@ type walk struct {
 	mounts  map[uint64]struct{} // mount namespaces that were read
 }
 
-// namespaces looks at all processes. Processes that end meanwhile are no loss;
-// denied is the number of those that may not be looked at.
-func (w *walk) namespaces(proc procdir.Dir) (denied uint64, err error) {
+// namespaces looks at all processes. Processes that end meanwhile are no loss.
+func (w *walk) namespaces(proc procdir.Dir) (err error) {
 	w.reset()
 	if w.pids, err = w.buffers.AppendNumbers(w.pids[:0], proc); err != nil {
-		return 0, err
+		return err
 	}
 	for _, pid := range w.pids {
 		process, err := w.buffers.OpenNumber(proc, pid)
@@ -89,10 +89,10 @@ func (w *walk) namespaces(proc procdir.Dir) (denied uint64, err error) {
 			process.Close()
 		}
 		if procdir.Denied(err) {
-			denied++
+			w.denied = append(w.denied, pid)
 		}
 	}
-	return denied, nil
+	return nil
 }
 
 func (w *walk) reset() {
@@ -101,7 +101,7 @@ func (w *walk) reset() {
 	}
 	clear(w.index)
 	clear(w.mounts)
-	w.found = w.found[:0]
+	w.found, w.denied = w.found[:0], w.denied[:0]
 }
 
 // at returns the entry of a namespace, with the memory of one of an earlier walk.

@@ -65,12 +65,13 @@ func (r *Reader) ReadContext(ctx context.Context, table *Table) error {
 	}
 	defer proc.Close()
 	last := errors.New("no process shows its network namespace")
-	denied, err := r.walk.namespaces(proc)
-	if err != nil {
+	if err := r.walk.namespaces(proc); err != nil {
 		return fmt.Errorf("listing processes in %s: %w", r.Proc, err)
 	}
-	if denied > 0 {
-		r.lose(CauseNamespaceDenied, denied, func() string { return "ns/net of a process (it takes CAP_SYS_PTRACE)" })
+	if denied := r.walk.denied; len(denied) > 0 {
+		r.lose(CauseNamespaceDenied, uint64(len(denied)), func() string {
+			return fmt.Sprintf("ns/net of process %d (it takes CAP_SYS_PTRACE and no fewer rights than the process has)", denied[0])
+		})
 	}
 	lost := 0
 	visit := func(again bool) error {
@@ -103,7 +104,7 @@ func (r *Reader) ReadContext(ctx context.Context, table *Table) error {
 	if lost > 0 {
 		// All threads remembered of a namespace may have ended while others
 		// live on: only a second look tells.
-		if _, err := r.walk.namespaces(proc); err == nil {
+		if err := r.walk.namespaces(proc); err == nil {
 			if err := visit(true); err != nil {
 				return err
 			}

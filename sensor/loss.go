@@ -1,0 +1,34 @@
+package sensor
+
+import (
+	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/process"
+	"github.com/netview-project/netview/sensor/socket"
+)
+
+// LossCause explains one value of the label cause, which is also a key of the
+// heartbeat's losses.
+type LossCause struct {
+	Name, Lost, Remedy string
+}
+
+// LossCauses explains every cause, in the order of the data's way.
+func LossCauses() []LossCause {
+	const row, reportIt, seeLog = "one row of a socket table: ", "report it, with the row from the sensor's log", "see the sensor's log"
+	return []LossCause{
+		{string(socket.CauseRowShort), row + "it ends early or has a hole", reportIt},
+		{string(socket.CauseRowLong), row + "it is longer than any that the kernel prints", reportIt},
+		{string(socket.CauseRowAddress), row + "an address has the wrong length, or its ends are of two families", reportIt},
+		{string(socket.CauseRowNumber), row + "something else stands where a number belongs", reportIt},
+		{string(socket.CauseRowRange), row + "a number is beyond its range", reportIt},
+		{string(socket.CauseTableUnreadable), "a socket table of one namespace, or its end", seeLog},
+		{string(socket.CauseNamespaceGone), "nothing: the namespace ended, with its sockets, before it was read", ""},
+		{string(socket.CauseNamespaceDenied), "the sockets of a namespace, or of what a process lives in; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_SYS_ADMIN; a process that holds more rights than the sensor stays closed to it"},
+		{string(socket.CauseNamespaceStuck), "the sockets of a namespace whose mount does not answer", "look at the mount"},
+		{process.CauseDenied, "the sockets' owner where the process may not be read; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"},
+		{process.CauseGone, "the owner, where the process ended while it was read", ""},
+		{process.CauseUnreadable, "the owner, where the process could not be read for another reason", seeLog},
+		{deliver.CauseSuperseded, "the records of the oldest waiting snapshot, for which a full queue had no room", "mend the collector; a larger --queue.snapshots"},
+		{deliver.CauseRefused, "the records of a snapshot that the collector refused for good", seeLog},
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
 
+	"github.com/netview-project/netview/cmd/netview/query"
 	"github.com/netview-project/netview/cmd/netview/quickstart"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
@@ -39,8 +40,19 @@ func main() {
 	run.Flag("http-address", "OTLP/HTTP.").Default("127.0.0.1:4318").StringVar(&options.HTTP)
 	run.Flag("health-address", "The collector's health check.").Default("127.0.0.1:13133").StringVar(&options.Health)
 	run.Flag("collector-metrics-address", "The collector's own metrics.").Default("127.0.0.1:8888").StringVar(&options.CollectorMetrics)
-	run.Flag("clickhouse-tcp-address", "ClickHouse, native protocol.").Default("127.0.0.1:19000").StringVar(&options.ClickHouseTCP)
+	run.Flag("clickhouse-tcp-address", "ClickHouse, native protocol.").Default(quickstart.DefaultClickHouseTCP).StringVar(&options.ClickHouseTCP)
 	run.Flag("clickhouse-http-address", "ClickHouse, HTTP protocol.").Default("127.0.0.1:18123").StringVar(&options.ClickHouseHTTP)
+
+	ask := app.Command("query", "Ask ClickHouse through a view of the schema, such as connections; without a view, list them.")
+	var question query.Options
+	ask.Arg("view", "View to ask.").HintAction(query.Names).StringVar(&question.View)
+	question.Arguments = query.NewArguments(ask)
+	ask.Flag("format", "Form of the answer: table, json or csv.").Default("table").EnumVar(&question.Format, query.Formats...)
+	ask.Flag("column", "A column to print, given again for each; all prints every one (default: those that suit the form).").StringsVar(&question.Columns)
+	ask.Flag("clickhouse-dsn", "ClickHouse server, as clickhouse://USER@HOST:9000; a DSN with a password is taken from NETVIEW_CLICKHOUSE_READER_DSN or the file that NETVIEW_CLICKHOUSE_READER_DSN_FILE names (default: that of `netview run`).").StringVar(&question.DSN)
+	ask.Flag("database", "Database on that server.").Envar("NETVIEW_CLICKHOUSE_DATABASE").Default("netview").StringVar(&question.Database)
+	ask.Flag("timeout", "How long to wait for the answer.").Default("1m").DurationVar(&question.Timeout)
+	question.Embedded = "clickhouse://" + engine.Reader + "@" + quickstart.DefaultClickHouseTCP
 
 	schema := app.Command("schema", "Print the SQL that makes the tables and views.")
 	database := schema.Flag("database", "Name of the database.").Default("netview").String()
@@ -50,6 +62,10 @@ func main() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		exit(quickstart.Run(ctx, options, os.Stdout))
+	case ask.FullCommand():
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		exit(query.Run(ctx, question, os.Stdout))
 	case schema.FullCommand():
 		sql, err := clickhouse.SQL(*database, clickhouse.DefaultRetention())
 		fmt.Print(sql)

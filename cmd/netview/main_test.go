@@ -197,12 +197,18 @@ func TestQuickStart(t *testing.T) {
 				t.Errorf("%s\n%s: %s", line, answer.Status, text)
 			}
 		}
+		if match := regexp.MustCompile(`^ +(\S+/netview) (query .*)$`).FindStringSubmatch(line); match != nil {
+			queries++
+			if out, err := exec.Command(match[1], strings.Fields(match[2])...).CombinedOutput(); err != nil || !strings.Contains(string(out), " rows") {
+				t.Errorf("%s\n%v: %s", line, err, out)
+			}
+		}
 		if match := regexp.MustCompile(`http://\S+/metrics`).FindString(line); match != "" {
 			urls++
 			checkMetrics(t, match)
 		}
 	}
-	if urls != 1 || queries < 2 {
+	if urls != 1 || queries < 3 {
 		t.Errorf("%d metrics URLs and %d queries to paste in\n%s", urls, queries, strings.Join(printed, "\n"))
 	}
 	q.until(heartbeat) // the first was taken before the sensor had connected

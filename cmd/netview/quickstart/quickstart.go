@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netview-project/netview/cmd/netview/dsn"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
@@ -34,6 +35,9 @@ type Options struct {
 
 	Metrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
 }
+
+// DefaultClickHouseTCP is where the embedded ClickHouse listens by default.
+const DefaultClickHouseTCP = "127.0.0.1:19000"
 
 // embeddedDatabase is the one that the users of the embedded engine have rights to.
 const embeddedDatabase = "netview"
@@ -149,7 +153,7 @@ func (r *run) startCollector(ctx context.Context) error {
 		return fmt.Errorf("--collector-metrics-address %q: %w", o.CollectorMetrics, err)
 	}
 	if err := r.start("netview-collector", []string{
-		envDSN + "=" + r.server.writer, envOwnerDSN + "=" + r.server.owner, "NETVIEW_CLICKHOUSE_DATABASE=" + r.server.database,
+		dsn.Writer + "=" + r.server.writer, dsn.Owner + "=" + r.server.owner, "NETVIEW_CLICKHOUSE_DATABASE=" + r.server.database,
 		"NETVIEW_OTLP_GRPC_ENDPOINT=" + o.GRPC, "NETVIEW_OTLP_HTTP_ENDPOINT=" + o.HTTP,
 		"NETVIEW_HEALTH_ENDPOINT=" + o.Health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metricsPort,
 	}, "--config", o.CollectorConfig); err != nil {
@@ -292,6 +296,18 @@ func healthy(address string) error {
 	return nil
 }
 
+// queryCommand asks the ClickHouse in use by `netview query`.
+func (r *run) queryCommand() string {
+	command := filepath.Join(r.options.Bin, "netview") + " query connections"
+	if r.server.embedded && r.options.ClickHouseTCP != DefaultClickHouseTCP {
+		command += " --clickhouse-dsn " + r.server.reader
+	}
+	if r.server.database != embeddedDatabase {
+		command += " --database " + r.server.database
+	}
+	return command
+}
+
 func (r *run) announce() {
 	o := &r.options
 	fmt.Fprintf(r.out, `
@@ -307,9 +323,9 @@ netview is running.
 	if r.server.embedded {
 		fmt.Fprintf(r.out, "  ClickHouse     native %s  HTTP http://%s  database %s  user %s (no password)\n", o.ClickHouseTCP, o.ClickHouseHTTP, r.server.database, engine.Reader)
 	} else {
-		fmt.Fprintf(r.out, "  ClickHouse     the server of %s, database %s\n", envDSN, r.server.database)
+		fmt.Fprintf(r.out, "  ClickHouse     the server of %s, database %s\n", dsn.Writer, r.server.database)
 	}
-	fmt.Fprintf(r.out, "  logs           %s\n  queries\n", filepath.Join(o.State, "log"))
+	fmt.Fprintf(r.out, "  logs           %s\n  queries\n    %s\n", filepath.Join(o.State, "log"), r.queryCommand())
 	for _, query := range queries {
 		query = fmt.Sprintf(query, r.server.database)
 		if r.server.embedded {

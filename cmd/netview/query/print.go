@@ -1,0 +1,173 @@
+package query
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/netview-project/netview/otelreceiver/clickhouse"
+)
+
+const formatTable = "table"
+
+// Formats are the forms of an answer.
+var Formats = []string{formatTable, "json", "csv"}
+
+// narrow are the columns that a table shows of a view with many; the other
+// forms have all.
+var narrow = map[string][]string{
+	"connections": {"sensor_id", "state", "direction", "local_address", "local_port", "remote_address", "remote_port", "pid", "binary", "user", "duration_secs", "stale"},
+}
+
+func print(out io.Writer, format string, a *answer) error {
+	switch format {
+	case "json":
+		return printJSON(out, a)
+	case "csv":
+		return printCSV(out, a)
+	}
+	return printTable(out, a)
+}
+
+// printJSON writes an array of objects, a line for each.
+func printJSON(out io.Writer, a *answer) error {
+	names, separator := a.names(), "[\n"
+	for {
+		values, err := a.next()
+		if err != nil {
+			return err
+		}
+		if values == nil {
+			break
+		}
+		var line strings.Builder
+		for i, value := range values {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&line, "%c%q:%s", "{,"[min(i, 1)], names[i], text)
+		}
+		if _, err := fmt.Fprint(out, separator, line.String(), "}"); err != nil {
+			return err
+		}
+		separator = ",\n"
+	}
+	if separator == "[\n" {
+		_, err := fmt.Fprintln(out, "[]")
+		return err
+	}
+	_, err := fmt.Fprintln(out, "\n]")
+	return err
+}
+
+func printCSV(out io.Writer, a *answer) error {
+	lines := csv.NewWriter(out)
+	if err := lines.Write(a.names()); err != nil {
+		return err
+	}
+	for {
+		values, err := a.next()
+		if err != nil {
+			return err
+		}
+		if values == nil {
+			break
+		}
+		fields := make([]string, len(values))
+		for i, value := range values {
+			fields[i] = text(value)
+		}
+		if err := lines.Write(fields); err != nil {
+			return err
+		}
+	}
+	lines.Flush()
+	return lines.Error()
+}
+
+func printTable(out io.Writer, a *answer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, strings.ToUpper(strings.Join(a.names(), "\t")))
+	rows := 0
+	for {
+		values, err := a.next()
+		if err != nil {
+			return err
+		}
+		if values == nil {
+			break
+		}
+		rows++
+		fields := make([]string, len(values))
+		for i, value := range values {
+			if fields[i] = printable(text(value)); fields[i] == "" {
+				fields[i] = "-"
+			}
+		}
+		fmt.Fprintln(table, strings.Join(fields, "\t"))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, a.footer(rows))
+	return err
+}
+
+// footer says how much was shown, and which page where the view has pages.
+func (a *answer) footer(rows int) string {
+	all, shown := a.rows.Columns(), a.names()
+	var values []any
+	for _, name := range []string{"current_page", "page_count", "total"} {
+		if i := slices.Index(all, name); i >= 0 && rows > 0 && !slices.Contains(shown, name) {
+			values = append(values, dereference(a.into[i]))
+		}
+	}
+	if len(values) < 3 {
+		return fmt.Sprintf("(%d rows)", rows)
+	}
+	return fmt.Sprintf("(%d rows, page %v of %v; %v in all, those of stale sensors not counted)", rows, values[0], values[1], values[2])
+}
+
+// text of a value in a table or in CSV; empty for NULL.
+func text(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case time.Time:
+		return v.UTC().Format("2006-01-02T15:04:05.000Z")
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(value)
+}
+
+// printable keeps what a process calls itself from ruling the terminal.
+func printable(text string) string {
+	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return text
+	}
+	return strings.Trim(strconv.Quote(text), `"`)
+}
+
+// list prints the views.
+func list(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "VIEW\tPARAMETERS\tABOUT")
+	for _, v := range clickhouse.Views() {
+		var names []string
+		for _, p := range v.Parameters {
+			names = append(names, p.Name)
+		}
+		about, _, _ := strings.Cut(v.About, ". ")
+		fmt.Fprintf(table, "%s\t%s\t%s\n", v.Name, strings.Join(names, ", "), strings.TrimSuffix(about, "."))
+	}
+	return table.Flush()
+}

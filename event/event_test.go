@@ -285,3 +285,38 @@ func BenchmarkEncode(b *testing.B) {
 		event.Encode([]event.Event{e})
 	}
 }
+
+// TestHostileAttributes: text that is not UTF-8 is kept with the replacement
+// character, and what is too large or too much costs its record alone.
+func TestHostileAttributes(t *testing.T) {
+	const broken, mended = "/bin/\xff\xfe\x80x", "/bin/\uFFFDx"
+	logs := event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)})
+	resource, record := only(t, logs)
+	record.Attributes().PutStr("process.executable.path", broken)
+	record.Attributes().PutStr("later\xff", broken)
+	resource.PutStr("host.name", broken)
+	c := accepted(t, logs).(*event.Connection)
+	if c.Process.Binary != mended || c.HostName != mended || c.Attributes["later\uFFFD"] != mended {
+		t.Errorf("path %q, host %q, attributes %q", c.Process.Binary, c.HostName, c.Attributes)
+	}
+	for name, change := range map[string]func(pcommon.Map){
+		"a million attributes": func(m pcommon.Map) {
+			raw := m.AsRaw() // Put looks through all that is there
+			for i := range 1_000_000 {
+				raw[fmt.Sprint("a", i)] = 1
+			}
+			if err := m.FromRaw(raw); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"1 MB":        func(m pcommon.Map) { m.PutStr("process.executable.path", strings.Repeat("x", 1<<20)) },
+		"1 MB of key": func(m pcommon.Map) { m.PutStr(strings.Repeat("x", 1<<20), "") },
+	} {
+		logs := event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)})
+		_, record := only(t, logs)
+		change(record.Attributes())
+		if r := decode(t, logs); r.Err == nil || r.Err.Cause != event.CauseOutOfRange || len(r.Err.Error()) > 1000 {
+			t.Errorf("%s: %.300v", name, r.Err)
+		}
+	}
+}

@@ -34,7 +34,7 @@ func BenchmarkIntake(b *testing.B) {
 	if err := <-ready; err != nil {
 		b.Fatal(err)
 	}
-	in := &intake{store: store, telemetry: telemetry, limit: 1 << 30, maxSkew: time.Hour}
+	in := &intake{store: store, telemetry: telemetry, budget: newBudget(1 << 30), maxSkew: time.Hour}
 	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode(snapshot(999, time.Now())))
 	if err != nil {
 		b.Fatal(err)

@@ -2,7 +2,10 @@ package otelreceiver
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +144,59 @@ func TestOwnTelemetry(t *testing.T) {
 	}
 }
 
+// TestReadmeHasEveryKey: README.md has every key of the configuration with the
+// default that it has, and no other.
+func TestReadmeHasEveryKey(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stated := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_:]+)` \\| (.*?) \\|").FindAllStringSubmatch(string(text), -1) {
+		stated[row[1]] = row[2]
+	}
+	var walk func(prefix string, v reflect.Value)
+	walk = func(prefix string, v reflect.Value) {
+		for field, value := range v.Fields() {
+			key := prefix + field.Tag.Get("mapstructure")
+			// The keys of the protocols are the Collector's.
+			if value.Kind() == reflect.Struct && !strings.HasPrefix(key, "protocols::") {
+				walk(key+"::", value)
+				continue
+			}
+			says, ok := stated[key]
+			delete(stated, key)
+			if !ok {
+				t.Errorf("README.md has no row for the key %s", key)
+			}
+			duration, isDuration := value.Interface().(time.Duration)
+			if literal := strings.Trim(says, "`"); isDuration {
+				if got, err := time.ParseDuration(literal); err != nil || got != duration {
+					t.Errorf("README.md has %s as the default of %s, which is %v", says, key, duration)
+				}
+			} else if value.Kind() != reflect.String && value.Kind() != reflect.Struct || key == "clickhouse::database" {
+				if literal != fmt.Sprint(value.Interface()) {
+					t.Errorf("README.md has %s as the default of %s, which is %v", says, key, value.Interface())
+				}
+			}
+		}
+	}
+	config := createDefaultConfig().(*Config)
+	walk("", reflect.ValueOf(*config))
+	for key := range stated {
+		t.Errorf("README.md has the key %s, the configuration has not", key)
+	}
+	grpc, http := config.Protocols.GRPC.GetOrInsertDefault(), config.Protocols.HTTP.GetOrInsertDefault()
+	for _, want := range []string{
+		fmt.Sprintf("endpoint `%s`, `max_recv_msg_size_mib` %d, `max_concurrent_streams` %d |", grpc.NetAddr.Endpoint, grpc.MaxRecvMsgSizeMiB, grpc.MaxConcurrentStreams),
+		fmt.Sprintf("endpoint `%s`, `max_request_body_size` %d MiB, `compression_algorithms` %s |", http.NetAddr.Endpoint, http.MaxRequestBodySize>>20, strings.Join(http.CompressionAlgorithms[1:], ", ")),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("README.md does not have the defaults %q", want)
+		}
+	}
+}
+
 func TestConfigErrorsNameTheKey(t *testing.T) {
 	const good = "clickhouse://u:hunter2@h:9000"
 	tests := []struct {
@@ -150,6 +206,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 	}{
 		{"max_in_flight_mib", 64, nil},
 		{"max_in_flight_mib", 0, []string{"max_in_flight_mib", "0", "at least 1"}},
+		{"max_in_flight_mib", 3, []string{"max_recv_msg_size_mib", "max_request_body_size", "max_in_flight_mib, 3"}},
+		{"protocols::grpc::max_recv_msg_size_mib", 0, []string{"protocols::grpc::max_recv_msg_size_mib", "0"}},
 		{"max_clock_skew", "1ms", []string{"max_clock_skew", "1ms", "at least 1s"}},
 		{"max_clock_skew", "soon", []string{"max_clock_skew", "duration"}},
 		{"clickhouse::dsn", "", []string{"clickhouse::dsn", "required", "NETVIEW_CLICKHOUSE_DSN"}},

@@ -23,7 +23,7 @@ type Config struct {
 	Protocols Protocols `mapstructure:"protocols"`
 	// ClickHouse is where records are stored.
 	ClickHouse ClickHouseConfig `mapstructure:"clickhouse"`
-	// MaxInFlightMiB bounds the requests that are received and not yet
+	// MaxInFlightMiB bounds the requests that are being received or not yet
 	// answered, in MiB of their uncompressed size. Over it senders are told to
 	// come back later.
 	MaxInFlightMiB int64 `mapstructure:"max_in_flight_mib"`
@@ -79,11 +79,14 @@ type RetentionConfig struct {
 func createDefaultConfig() component.Config {
 	grpc := configgrpc.NewDefaultServerConfig()
 	grpc.NetAddr = confignet.AddrConfig{Endpoint: "127.0.0.1:4317", Transport: confignet.TransportTypeTCP}
-	grpc.MaxRecvMsgSizeMiB = 16
+	grpc.MaxRecvMsgSizeMiB = 4 // of gRPC itself: senders keep to it
+	grpc.MaxConcurrentStreams = 100
 	http := confighttp.NewDefaultServerConfig()
 	http.NetAddr = confignet.AddrConfig{Endpoint: "127.0.0.1:4318", Transport: confignet.TransportTypeTCP}
 	http.TLS = configoptional.None[configtls.ServerConfig]()
 	http.MaxRequestBodySize = 16 << 20
+	// Not snappy and lz4, which confighttp unpacks in blocks that nobody counts.
+	http.CompressionAlgorithms = []string{"", "gzip", "zstd", "zlib", "deflate"}
 	http.WriteTimeout = 0 // an acknowledgement waits for the commit
 	keep := clickhouse.DefaultRetention()
 	return &Config{
@@ -123,6 +126,17 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxInFlightMiB < 1 {
 		wrong("max_in_flight_mib", "%d is not valid: it must be at least 1", c.MaxInFlightMiB)
+	}
+	// A request that is larger than the limit would never find room.
+	if c.Protocols.GRPC.HasValue() {
+		if size := c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB; size < 1 || int64(size) > c.MaxInFlightMiB {
+			wrong("protocols::grpc::max_recv_msg_size_mib", "%d is not valid: it must be from 1 to max_in_flight_mib, %d", size, c.MaxInFlightMiB)
+		}
+	}
+	if c.Protocols.HTTP.HasValue() {
+		if size := c.Protocols.HTTP.Get().MaxRequestBodySize; size < 1 || size > c.MaxInFlightMiB<<20 {
+			wrong("protocols::http::max_request_body_size", "%d is not valid: it must be from 1 to max_in_flight_mib, %d", size, c.MaxInFlightMiB<<20)
+		}
 	}
 	if c.MaxClockSkew < time.Second {
 		wrong("max_clock_skew", "%v is not valid: it must be at least 1s", c.MaxClockSkew)

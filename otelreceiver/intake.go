@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
@@ -15,10 +14,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
@@ -30,11 +27,9 @@ import (
 type intake struct {
 	store     *clickhouse.Store
 	telemetry *metadata.Telemetry
-	limit     int64 // bytes in flight
+	budget    *budget
 	maxSkew   time.Duration
 	next      consumer.Logs // nil unless records are forwarded
-
-	inFlight atomic.Int64
 }
 
 // What becomes of a record beside its refusal by an [event.Cause].
@@ -70,27 +65,16 @@ func startCounters(telemetry *metadata.Telemetry) {
 	telemetry.InFlight.Add(ctx, 0)
 }
 
-// retryDelay is what an overloaded receiver asks of senders.
-const retryDelay = time.Second
-
-// take stores the records of an OTLP request in protobuf form, and returns how
-// many there were. Its error is a gRPC status: Unavailable and ResourceExhausted
-// may be retried. sent is when the sender sent the request, in Unix nanoseconds,
-// or empty. free is called when the body is no longer needed: before the commit,
-// unless it is forwarded afterwards.
+// take stores the records of an OTLP request in protobuf form, for which the
+// caller has room in the budget, and returns how many there were. Its error is a
+// gRPC status: Unavailable may be retried. sent is when the sender sent the
+// request, in Unix nanoseconds, or empty. free is called when the body is no
+// longer needed: before the commit, unless it is forwarded afterwards.
 func (in *intake) take(ctx context.Context, body []byte, free func(), sent string) (response plogotlp.ExportResponse, records int, err error) {
 	response = plogotlp.NewExportResponse()
 	size := int64(len(body))
-	if now := in.inFlight.Add(size); now > in.limit {
-		in.inFlight.Add(-size)
-		free()
-		return response, 0, in.answer(ctx, answerOverloaded, overloaded(now, in.limit))
-	}
 	in.telemetry.InFlight.Add(ctx, size)
-	defer func() {
-		in.inFlight.Add(-size)
-		in.telemetry.InFlight.Add(ctx, -size)
-	}()
+	defer in.telemetry.InFlight.Add(ctx, -size)
 
 	request, err := in.read(body, sent)
 	defer request.release()
@@ -103,7 +87,9 @@ func (in *intake) take(ctx context.Context, body []byte, free func(), sent strin
 		return response, 0, in.answer(ctx, answerFailed, status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err))
 	}
 	if len(request.events)+len(request.quarantined) > 0 {
-		if err := in.store.Commit(ctx, request.addTo); err != nil {
+		// A sender that goes away does not take its rows with it: until they are
+		// committed they have their share of the budget.
+		if err := in.store.Commit(context.WithoutCancel(ctx), request.addTo); err != nil {
 			return response, request.records, in.answer(ctx, answerNotReady, status.Error(codes.Unavailable, err.Error()))
 		}
 	} else if err := in.store.Err(); err != nil && request.rejected == 0 {
@@ -127,14 +113,6 @@ func (in *intake) take(ctx context.Context, body []byte, free func(), sent strin
 func (in *intake) answer(ctx context.Context, answer string, err error) error {
 	in.telemetry.Requests.Add(ctx, 1, metric.WithAttributes(attribute.String("answer", answer)))
 	return err
-}
-
-func overloaded(now, limit int64) error {
-	s := status.Newf(codes.ResourceExhausted, "%d bytes would be in flight, the limit is %d (max_in_flight_mib): retry later", now, limit)
-	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)}); err == nil {
-		s = detailed
-	}
-	return s.Err()
 }
 
 // request is what one OTLP request holds.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -57,7 +59,13 @@ func compress(t *testing.T, encoding string, body []byte) []byte {
 
 func (r *running) post(t *testing.T, contentType, encoding string, body []byte) (*http.Response, string) {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodPost, r.http, bytes.NewReader(compress(t, encoding, body)))
+	return r.postPacked(t, contentType, encoding, compress(t, encoding, body))
+}
+
+// postPacked is post of a body that is compressed already.
+func (r *running) postPacked(t *testing.T, contentType, encoding string, body []byte) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodPost, r.http, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +149,7 @@ func TestHTTPRefusals(t *testing.T) {
 		{"another content type", "text/plain", "", []byte("x"), http.StatusUnsupportedMediaType, "text/plain"},
 		{"gzip that is none", protobufType, "deflate", []byte("x"), http.StatusBadRequest, ""},
 		{"ClickHouse away", protobufType, "", nil, http.StatusServiceUnavailable, "ClickHouse"},
-		{"too large", protobufType, "", make([]byte, 17<<20), http.StatusBadRequest, "too large"},
+		{"too large", protobufType, "", make([]byte, 100<<20), http.StatusRequestEntityTooLarge, "too large"},
 	} {
 		answer, text := r.post(t, tt.contentType, tt.encoding, tt.body)
 		if answer.StatusCode != tt.code || !strings.Contains(text, tt.quotes) {
@@ -223,13 +231,39 @@ func TestClockSkew(t *testing.T) {
 	}
 }
 
+// held is a pipeline that keeps what it is given until it is let go.
+type held struct {
+	consumertest.LogsSink
+	came chan struct{}
+	let  chan struct{}
+}
+
+func (h *held) ConsumeLogs(context.Context, plog.Logs) error {
+	h.came <- struct{}{}
+	<-h.let
+	return nil
+}
+
+// TestOverload: while requests in flight take the room, others are told to come
+// back later, and afterwards they are taken.
 func TestOverload(t *testing.T) {
 	ch := testch.Start(t)
 	config := testConfig(t, ch)
-	config.MaxInFlightMiB = 1
-	r := startReceiver(t, config, consumertest.NewNop())
+	config.Forward = true
+	config.MaxInFlightMiB = 5
+	config.Protocols.HTTP.Get().MaxRequestBodySize = 5 << 20
+	pipeline := &held{came: make(chan struct{}, 10), let: make(chan struct{})}
+	r := startReceiver(t, config, pipeline)
 	r.host.until(t, componentstatus.StatusOK)
-	events := snapshot(3000, time.Now()) // more than 1 MiB
+	events := snapshot(5000, time.Now()) // 2 MiB and more: none of gRPC's 4 MiB fits beside it
+	let := sync.OnceFunc(func() { close(pipeline.let) })
+	t.Cleanup(let) // the receiver does not end before
+	first := make(chan codes.Code, 1)
+	go func() {
+		code, _ := r.export(events)
+		first <- code
+	}()
+	<-pipeline.came
 	_, err := r.Export(context.Background(), plogotlp.NewExportRequestFromLogs(event.Encode(events)))
 	s := status.Convert(err)
 	var retry *errdetails.RetryInfo
@@ -239,15 +273,27 @@ func TestOverload(t *testing.T) {
 	if s.Code() != codes.ResourceExhausted || retry.GetRetryDelay().AsDuration() <= 0 {
 		t.Errorf("gRPC: %v, retry after %v", s, retry)
 	}
-	body, err := plogotlp.NewExportRequestFromLogs(event.Encode(events)).MarshalProto()
+	large := make([]byte, 5<<20)
+	for _, encoding := range []string{"", "gzip", "zstd"} {
+		if answer, text := r.post(t, protobufType, encoding, large); answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("HTTP %s: %s, Retry-After %q, %s", encoding, answer.Status, answer.Header.Get("Retry-After"), text)
+		}
+	}
+	let()
+	if code := <-first; code != codes.OK {
+		t.Errorf("the request that took the room is answered with %v", code)
+	}
+	if code, _ := r.export(events); code != codes.OK {
+		t.Errorf("a request afterwards is answered with %v", code)
+	}
+	overload, err := r.telemetry.GetMetric("netview_receiver_requests")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, text := r.post(t, protobufType, "", body); answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") == "" {
-		t.Errorf("HTTP: %s, Retry-After %q, %s", answer.Status, answer.Header.Get("Retry-After"), text)
-	}
-	if code, _ := r.export(events[:10]); code != codes.OK {
-		t.Errorf("a small request afterwards is answered with %v", code)
+	for _, point := range overload.Data.(metricdata.Sum[int64]).DataPoints {
+		if answer, _ := point.Attributes.Value("answer"); answer.AsString() == answerOverloaded && point.Value != 4 {
+			t.Errorf("%d requests are counted as overloaded, want 4", point.Value)
+		}
 	}
 }
 
@@ -330,29 +376,16 @@ func TestHostileRequests(t *testing.T) {
 		}
 	}
 
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	for range 1 << 7 { // 128 MiB, an eighth of a megabyte on the wire
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
+	for name, tt := range hostileBodies(t) {
+		if answer, text := r.postPacked(t, protobufType, tt.encoding, tt.body); answer.StatusCode != tt.http {
+			t.Errorf("HTTP: %s: %s %q, want %d", name, answer.Status, text, tt.http)
+		}
+		if err := r.callPacked(tt.encoding, tt.body); status.Code(err) != tt.grpc {
+			t.Errorf("gRPC: %s: %v, want %v", name, err, tt.grpc)
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequest(http.MethodPost, r.http, &bomb)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", protobufType)
-	request.Header.Set("Content-Encoding", "gzip")
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusBadRequest {
-		t.Errorf("128 MiB of zeros in gzip: %s", answer.Status)
+	if answer, text := r.post(t, jsonType, "", jsonOf("{},", 16<<20)); answer.StatusCode != http.StatusBadRequest || !strings.Contains(text, "max_in_flight_mib") {
+		t.Errorf("JSON of 5 million empty records: %s %q", answer.Status, text)
 	}
 
 	send(t, r, snapshot(3, time.Now()))

@@ -11,7 +11,6 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
@@ -60,7 +59,7 @@ func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error 
 		return err
 	}
 	r.store = store
-	in := &intake{store: store, telemetry: r.telemetry, limit: r.config.MaxInFlightMiB << 20, maxSkew: r.config.MaxClockSkew}
+	in := &intake{store: store, telemetry: r.telemetry, budget: newBudget(r.config.MaxInFlightMiB << 20), maxSkew: r.config.MaxClockSkew}
 	if r.config.Forward {
 		in.next = r.next
 	}
@@ -136,12 +135,12 @@ func (r *netviewReceiver) serveGRPC(ctx context.Context, host component.Host, in
 	if err != nil {
 		return err
 	}
-	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings,
-		configgrpc.WithGrpcServerOption(grpc.ForceServerCodecV2(wireCodec{})))
+	largest := int64(config.MaxRecvMsgSizeMiB) << 20
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, grpcOptions(largest)...)
 	if err != nil {
 		return err
 	}
-	server.RegisterService(&logsService, &grpcServer{intake: in, observer: observer})
+	server.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, largest: largest, receipt: longestReceipt})
 	listener, err := config.NetAddr.Listen(ctx)
 	if err != nil {
 		return listenError("protocols::grpc::endpoint", config.NetAddr.Endpoint, err)
@@ -162,8 +161,9 @@ func (r *netviewReceiver) serveHTTP(ctx context.Context, host component.Host, in
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/logs", &httpServer{intake: in, observer: observer})
-	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, mux, confighttp.WithErrorHandler(httpError))
+	mux.Handle("/v1/logs", &httpServer{intake: in, observer: observer, largest: config.MaxRequestBodySize, receipt: longestReceipt})
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, mux,
+		confighttp.WithErrorHandler(httpError), confighttp.WithDecoder("zstd", zstdOverHTTP))
 	if err != nil {
 		return err
 	}

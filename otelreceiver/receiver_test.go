@@ -34,6 +34,7 @@ func TestMain(m *testing.M) { testch.Main(m) }
 type running struct {
 	plogotlp.GRPCClient
 	http      string // the URL of OTLP/HTTP
+	grpc      string // the address of OTLP/gRPC
 	telemetry *componenttest.Telemetry
 	host      *statusHost
 }
@@ -101,6 +102,7 @@ func startReceiver(t *testing.T, config *Config, next consumer.Logs) *running {
 	}
 	t.Cleanup(func() { conn.Close() })
 	s.GRPCClient = plogotlp.NewGRPCClient(conn)
+	s.grpc = config.Protocols.GRPC.Get().NetAddr.Endpoint
 	s.http = "http://" + config.Protocols.HTTP.Get().NetAddr.Endpoint + "/v1/logs"
 	return s
 }

@@ -1,12 +1,17 @@
 package otelreceiver
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
+	"time"
 
+	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -44,56 +49,105 @@ func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 
 const logsServiceName = "opentelemetry.proto.collector.logs.v1.LogsService"
 
-// logsService is OTLP/gRPC's LogsService over [wireCodec].
+// logsService is OTLP/gRPC's LogsService over [wireCodec]. Export stands here as a
+// stream of one message: on the wire that is the same, but gRPC calls the handler
+// of a stream before it reads the message, and that of a call only afterwards,
+// when any number of them may be in memory.
 var logsService = grpc.ServiceDesc{
 	ServiceName: logsServiceName,
 	HandlerType: (*any)(nil),
-	Methods:     []grpc.MethodDesc{{MethodName: "Export", Handler: handleExport}},
-	Metadata:    "opentelemetry/proto/collector/logs/v1/logs_service.proto",
+	Streams: []grpc.StreamDesc{{StreamName: "Export", Handler: func(server any, stream grpc.ServerStream) error {
+		return server.(*grpcServer).export(stream)
+	}}},
+	Metadata: "opentelemetry/proto/collector/logs/v1/logs_service.proto",
 }
 
-func handleExport(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-	request := &message{}
-	if err := decode(request); err != nil {
-		return nil, err
-	}
-	export := func(ctx context.Context, request any) (any, error) {
-		return server.(*grpcServer).export(ctx, request.(*message))
-	}
-	if interceptor == nil {
-		return export(ctx, request)
-	}
-	info := &grpc.UnaryServerInfo{Server: server, FullMethod: "/" + logsServiceName + "/Export"}
-	return interceptor(ctx, request, info, export)
+// longestReceipt of one request, from its first byte to its last. While a request
+// is received it takes room, which a sender that is gone must not keep.
+const longestReceipt = time.Minute
+
+func late(receipt time.Duration) error {
+	return status.Errorf(codes.DeadlineExceeded, "the request did not arrive within %v", receipt)
 }
 
 // grpcServer answers OTLP/gRPC.
 type grpcServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	largest  int64         // message that gRPC reads, in bytes
+	receipt  time.Duration // longest, as longestReceipt
 }
 
-func (s *grpcServer) export(ctx context.Context, request *message) (*message, error) {
+// Windows of HTTP/2. They are fixed, for gRPC would let that of a stream grow to
+// 16 MiB, which a sender may fill before the message is read. For a message that
+// is read gRPC opens the stream's window as far as it needs; the connection's is
+// refilled at once, and so bounds no more than the speed of one sender.
+const (
+	streamWindow     = 64 << 10
+	connectionWindow = 4 << 20
+	headerBytes      = 64 << 10 // of one request; gRPC would take 16 MiB
+)
+
+// grpcOptions bound what gRPC keeps in memory by itself.
+func grpcOptions(largest int64) []configgrpc.ToServerOption {
+	var options []configgrpc.ToServerOption
+	for _, option := range []grpc.ServerOption{
+		grpc.ForceServerCodecV2(wireCodec{}),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.MaxHeaderListSize(headerBytes),
+		grpc.RPCDecompressor(zstdOverGRPC{largest}), //nolint:staticcheck // the alternative is one for the whole process
+	} {
+		options = append(options, configgrpc.WithGrpcServerOption(option))
+	}
+	return options
+}
+
+func (s *grpcServer) export(stream grpc.ServerStream) error {
+	ctx := s.observer.StartLogsOp(stream.Context())
+	response, records, err := s.take(ctx, stream)
+	s.observer.EndLogsOp(ctx, component.Type.String(), records, err)
+	if err != nil {
+		return err
+	}
+	bytes, err := response.MarshalProto()
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(&message{mem.SliceBuffer(bytes)})
+}
+
+func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (response plogotlp.ExportResponse, records int, err error) {
+	share := &share{budget: s.intake.budget}
+	defer share.shrink(0)
+	// How long the message is, nobody knows before it is there.
+	if err := share.grow(ctx, s.largest); err != nil {
+		return response, 0, s.intake.answer(ctx, answerOverloaded, err)
+	}
+	body, err := s.receive(stream)
+	if err != nil {
+		return response, 0, s.intake.answer(ctx, answerFailed, err)
+	}
+	share.shrink(int64(body.Len()))
 	sent := ""
 	if values := metadata.ValueFromIncomingContext(ctx, SentHeader); len(values) > 0 {
 		sent = values[0]
 	}
-	body := request.buffer
-	// Not held while the commit is waited for.
-	request.buffer = nil
-	response, err := observed(ctx, s.observer, s.intake, body.ReadOnlyData(), body.Free, sent)
-	if err != nil {
-		return nil, err
-	}
-	bytes, err := response.MarshalProto()
-	return &message{mem.SliceBuffer(bytes)}, err
+	return s.intake.take(ctx, body.ReadOnlyData(), body.Free, sent)
 }
 
-func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intake, body []byte, free func(), sent string) (plogotlp.ExportResponse, error) {
-	ctx = observer.StartLogsOp(ctx)
-	response, records, err := in.take(ctx, body, free, sent)
-	observer.EndLogsOp(ctx, component.Type.String(), records, err)
-	return response, err
+// receive reads the message of a stream.
+func (s *grpcServer) receive(stream grpc.ServerStream) (mem.Buffer, error) {
+	request := &message{}
+	received := make(chan error, 1)
+	go func() { received <- stream.RecvMsg(request) }()
+	select {
+	case err := <-received:
+		return request.buffer, err
+	case <-time.After(s.receipt):
+		// With the answer the stream ends, and so the read.
+		return nil, late(s.receipt)
+	}
 }
 
 // httpServer is OTLP/HTTP's /v1/logs in protobuf and JSON. The Collector's
@@ -101,6 +155,8 @@ func observed(ctx context.Context, observer *receiverhelper.ObsReport, in *intak
 type httpServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	largest  int64         // body that confighttp lets through, in bytes
+	receipt  time.Duration // longest, as longestReceipt
 }
 
 const (
@@ -119,25 +175,16 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "content type "+strconv.Quote(mediaType)+" is not supported: use "+protobufType+" or "+jsonType, http.StatusUnsupportedMediaType)
 		return
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		writeStatus(w, mediaType, status.Newf(codes.InvalidArgument, "reading the body: %v", err), http.StatusBadRequest)
-		return
-	}
-	if mediaType == jsonType {
-		request := plogotlp.NewExportRequest()
-		if err = request.UnmarshalJSON(body); err == nil {
-			body, err = request.MarshalProto()
-		}
-		if err != nil {
-			writeStatus(w, mediaType, status.Newf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err), http.StatusBadRequest)
-			return
-		}
-	}
-	response, err := observed(r.Context(), s.observer, s.intake, body, func() {}, r.Header.Get(SentHeader))
+	ctx := s.observer.StartLogsOp(r.Context())
+	response, records, err := s.take(ctx, w, r, mediaType)
+	s.observer.EndLogsOp(ctx, component.Type.String(), records, err)
 	if err != nil {
 		answer := status.Convert(err)
-		writeStatus(w, mediaType, answer, httpCode(answer.Code()))
+		code := httpCode(answer.Code())
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			code = http.StatusRequestEntityTooLarge
+		}
+		writeStatus(w, mediaType, answer, code)
 		return
 	}
 	var text []byte
@@ -151,6 +198,102 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	write(w, mediaType, http.StatusOK, text)
+}
+
+func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Request, mediaType string) (response plogotlp.ExportResponse, records int, err error) {
+	share := &share{budget: s.intake.budget}
+	defer share.shrink(0)
+	refuse := func(err error) (plogotlp.ExportResponse, int, error) {
+		answer := answerFailed
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = late(s.receipt)
+		} else if _, ok := status.FromError(err); !ok {
+			err = status.Errorf(codes.InvalidArgument, "reading the body: %v", err)
+		}
+		if status.Code(err) == codes.ResourceExhausted {
+			answer = answerOverloaded
+		}
+		return response, 0, s.intake.answer(ctx, answer, err)
+	}
+	// HTTP has no deadline of its own for a body.
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(s.receipt))
+	body, err := readBody(ctx, r.Body, s.largest, share)
+	_ = connection.SetReadDeadline(time.Time{})
+	if err == nil && r.Header.Get("Content-Encoding") == "zstd" {
+		err = unzstd(bytes.NewReader(body), func(unpacked io.Reader) (err error) {
+			body, err = readBody(ctx, http.MaxBytesReader(w, io.NopCloser(unpacked), s.largest), s.largest, share)
+			return err
+		})
+	}
+	if err != nil {
+		return refuse(err)
+	}
+	share.shrink(int64(len(body)))
+	if mediaType == jsonType {
+		if body, err = fromJSON(ctx, body, share); err != nil {
+			return refuse(err)
+		}
+	}
+	return s.intake.take(ctx, body, func() {}, r.Header.Get(SentHeader))
+}
+
+// readBody reads to the end, at most largest bytes, and takes room before each step.
+func readBody(ctx context.Context, r io.Reader, largest int64, share *share) ([]byte, error) {
+	var body []byte
+	for {
+		if len(body) == cap(body) {
+			size := min(max(2*int64(cap(body)), 64<<10), largest)
+			if err := share.grow(ctx, max(size-share.held, 0)); err != nil {
+				return nil, err
+			}
+			// One byte more, so that the end of the largest body is seen.
+			body = append(make([]byte, 0, size+1), body...)
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, &requestError{status.Newf(codes.InvalidArgument, "reading the body: %v", err), err}
+		}
+	}
+}
+
+// requestError is a status with what it comes from.
+type requestError struct {
+	status *status.Status
+	cause  error
+}
+
+func (e *requestError) Error() string              { return e.status.Message() }
+func (e *requestError) Unwrap() error              { return e.cause }
+func (e *requestError) GRPCStatus() *status.Status { return e.status }
+
+// bytesPerValue that JSON names takes in the form in which the Collector reads
+// it: three bytes make an empty record.
+const bytesPerValue = 128
+
+// fromJSON turns a request into its protobuf form.
+func fromJSON(ctx context.Context, body []byte, share *share) ([]byte, error) {
+	held := share.held
+	values := int64(bytes.Count(body, []byte(",")))
+	if cost := values * bytesPerValue; held+cost > share.budget.limit {
+		return nil, status.Errorf(codes.InvalidArgument, "%d values of JSON take more than max_in_flight_mib: send less at a time, or protobuf", values)
+	} else if err := share.grow(ctx, cost); err != nil {
+		return nil, err
+	}
+	defer share.shrink(held)
+	request := plogotlp.NewExportRequest()
+	err := request.UnmarshalJSON(body)
+	if err == nil {
+		body, err = request.MarshalProto()
+	}
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err)
+	}
+	return body, nil
 }
 
 // httpCode follows the OTLP specification's table of what may be retried.

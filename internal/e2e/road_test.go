@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,64 +30,10 @@ func TestMain(m *testing.M) { testbin.Main(m) }
 // patience bounds every wait.
 const patience = 60 * time.Second
 
-// program is a running program of netview.
-type program struct {
-	t       *testing.T
-	command *exec.Cmd
-	output  *os.File
-}
-
-func start(t *testing.T, name string, environment []string, arguments ...string) *program {
-	t.Helper()
-	output, err := os.CreateTemp(t.TempDir(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer output.Close()
-	p := &program{t: t, command: exec.Command(testbin.Path(t, name), arguments...), output: output}
-	p.command.Env = append(os.Environ(), environment...)
-	p.command.Stdout, p.command.Stderr = output, output
-	if err := p.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if p.command.ProcessState == nil {
-			_ = p.command.Process.Kill()
-			_ = p.command.Wait()
-		}
-		if t.Failed() {
-			t.Logf("%s said:\n%s", name, p.said())
-		}
-	})
-	return p
-}
-
-func (p *program) said() string {
-	text, _ := os.ReadFile(p.output.Name())
-	return string(text)
-}
-
-// stop is a clean end.
-func (p *program) stop() {
-	p.t.Helper()
-	_ = p.command.Process.Signal(syscall.SIGTERM)
-	if err := p.command.Wait(); err != nil {
-		p.t.Errorf("%s after SIGTERM: %v", p.command.Path, err)
-	}
-}
-
 // eventually waits for f to return nothing; what it returned last is the failure.
 func eventually(t *testing.T, f func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		missing := f()
-		if missing == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(missing)
-		}
-	}
+	testbin.Eventually(t, patience, f)
 }
 
 func get(url string) (int, []byte) {
@@ -106,7 +50,7 @@ func get(url string) (int, []byte) {
 type road struct {
 	t                 *testing.T
 	clickhouse        *testch.Server
-	collector, sensor *program
+	collector, sensor *testbin.Program
 	metricsURL        string
 	healthURL         string
 }
@@ -116,12 +60,12 @@ func startRoad(t *testing.T, ch *testch.Server) *road {
 	grpc, http, health, metrics := testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t)
 	_, collectorMetrics, _ := net.SplitHostPort(testch.FreeAddress(t))
 	r := &road{t: t, clickhouse: ch, metricsURL: "http://" + metrics + "/metrics", healthURL: "http://" + health + "/"}
-	r.collector = start(t, "netview-collector", []string{
+	r.collector = testbin.Start(t, "netview-collector", []string{
 		"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
 		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http,
 		"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + collectorMetrics,
 	}, "--config", "../../deploy/collector.yaml")
-	r.sensor = start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
+	r.sensor = testbin.Start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
 		"--heartbeat.interval", "1s", "--web.listen-address", metrics)
 	return r
 }
@@ -207,7 +151,7 @@ func TestOutages(t *testing.T) {
 	if acknowledged, ok := r.gauge("netview_heartbeat_acknowledged_timestamp_seconds"); ok {
 		t.Errorf("without ClickHouse a heartbeat of %f is acknowledged", acknowledged)
 	}
-	if said := r.collector.said(); !strings.Contains(said, "ClickHouse is not ready") {
+	if said := r.collector.Said(); !strings.Contains(said, "ClickHouse is not ready") {
 		t.Errorf("the collector does not say that ClickHouse is away:\n%s", said)
 	}
 	ch.Restart()
@@ -226,8 +170,8 @@ func TestOutages(t *testing.T) {
 	newest := r.number("SELECT max(heartbeat) FROM netview.heartbeats")
 	r.heartbeats(newest + 3)
 
-	r.sensor.stop()
-	r.collector.stop()
+	r.sensor.Stop()
+	r.collector.Stop()
 	const broken = `SELECT count() FROM netview.heartbeats AS h FINAL
 		LEFT JOIN (SELECT session, heartbeat, uniqExact(sequence) AS n FROM netview.snapshot_connections GROUP BY session, heartbeat) AS c USING (session, heartbeat)
 		LEFT JOIN (SELECT session, heartbeat, uniqExactIf(sequence, transport = 'tcp') AS tcp, uniqExactIf(sequence, transport = 'udp') AS udp FROM netview.snapshot_listeners GROUP BY session, heartbeat) AS l USING (session, heartbeat)
@@ -293,6 +237,6 @@ func TestNamespaces(t *testing.T) {
 			t.Errorf("%s namespace: the UDP listener is not in ClickHouse", name)
 		}
 	}
-	r.sensor.stop()
-	r.collector.stop()
+	r.sensor.Stop()
+	r.collector.Stop()
 }

@@ -3,12 +3,13 @@ package testbin
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Program is one of netview's programs, running.
+// Program is a running program.
 type Program struct {
 	// Command that runs; its Wait belongs to the methods of Program.
 	Command *exec.Cmd
@@ -16,16 +17,23 @@ type Program struct {
 	output  string
 }
 
-// Start runs a program with more variables in its environment until the test
-// ends. What it says is in the log of a test that failed.
+// Start runs one of netview's programs, with more variables in its environment,
+// until the test ends. What it says is in the log of a test that failed.
 func Start(t testing.TB, name string, environment []string, arguments ...string) *Program {
 	t.Helper()
+	return StartFile(t, Path(t, name), environment, arguments...)
+}
+
+// StartFile is [Start] for a program at a path.
+func StartFile(t testing.TB, file string, environment []string, arguments ...string) *Program {
+	t.Helper()
+	name := filepath.Base(file)
 	output, err := os.CreateTemp(t.TempDir(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	p := &Program{t: t, Command: exec.Command(Path(t, name), arguments...), output: output.Name()}
+	p := &Program{t: t, Command: exec.Command(file, arguments...), output: output.Name()}
 	p.Command.Env = append(os.Environ(), environment...)
 	p.Command.Stdout, p.Command.Stderr = output, output
 	if err := p.Command.Start(); err != nil {

@@ -14,7 +14,7 @@ PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test lint bench bench-receiver generate go npm writable
+.PHONY: all run build deps test lint bench bench-receiver bench-sensor generate go npm writable
 
 all: build
 
@@ -55,12 +55,17 @@ lint: go
 ## bench: what docs/measurements.md records
 bench: go
 	@go test -run xxx -bench . -benchmem ./...
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor; else echo "netview: bench-sensor needs root: it is left out"; fi
 
 ## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
 bench-receiver: deps build
 	@mkdir -p var/bench
 	@test -x var/bench/peer/peer || go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config internal/benchreceiver/peer.yaml
 	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer var/bench/peer/peer
+
+## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
+bench-sensor: go
+	@go run ./internal/benchsensor $(BENCH_FLAGS)
 
 ## generate: what follows from the code; tests fail where it is not current
 generate: go

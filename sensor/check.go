@@ -47,9 +47,9 @@ type Right struct {
 
 // Loss is how much was lost to a cause.
 type Loss struct {
-	Cause  string `json:"cause"`
-	Count  uint64 `json:"count"`
-	Lost   string `json:"lost"`
+	Cause string `json:"cause"`
+	Count uint64 `json:"count"`
+	Lost  string `json:"lost"`
 	// First is an example, where one is known.
 	First  string `json:"first,omitempty"`
 	Remedy string `json:"remedy,omitempty"`

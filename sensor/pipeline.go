@@ -115,6 +115,14 @@ func (s *Sensor) Run(ctx context.Context) error {
 	return nil
 }
 
+// Take reads the host as each heartbeat does, and returns the snapshot without
+// sending or showing it. The error says that no sockets could be read. It must
+// not be called while Run or another Take runs.
+func (s *Sensor) Take() (*event.Snapshot, error) {
+	f, err := s.snapshots.take()
+	return f.snapshot, err
+}
+
 func (s *Sensor) beat() error {
 	f, err := s.snapshots.take()
 	if err != nil {

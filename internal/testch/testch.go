@@ -47,7 +47,7 @@ func Start(t testing.TB) *Server {
 		TCPAddress: FreeAddress(t), HTTPAddress: FreeAddress(t), Log: t.Output()}}
 	s.Restart()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		select {
 		case <-s.Done():

@@ -93,8 +93,9 @@ func command(t *testing.T, dir string, arguments ...string) {
 	t.Helper()
 	c := exec.Command("go", arguments...)
 	c.Dir = dir
-	// As the Makefile builds, so that the compiled packages are shared.
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// As the Makefile builds, so that the compiled packages are shared. The
+	// builder leaves a directory behind.
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "TMPDIR="+t.TempDir())
 	if out, err := c.CombinedOutput(); err != nil {
 		if offline.Match(out) {
 			t.Skipf("modules cannot be fetched: go %s: %v\n%s", strings.Join(arguments, " "), err, out)

@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -38,15 +39,8 @@ func print(out io.Writer, format string, a *answer) error {
 
 // printJSON writes an array of objects, a line for each.
 func printJSON(out io.Writer, a *answer) error {
-	names, separator := a.names(), "[\n"
-	for {
-		values, err := a.next()
-		if err != nil {
-			return err
-		}
-		if values == nil {
-			break
-		}
+	names, before := a.names(), "[\n"
+	err := a.each(func(values []any) error {
 		var line strings.Builder
 		for i, value := range values {
 			text, err := json.Marshal(value)
@@ -55,16 +49,18 @@ func printJSON(out io.Writer, a *answer) error {
 			}
 			fmt.Fprintf(&line, "%c%q:%s", "{,"[min(i, 1)], names[i], text)
 		}
-		if _, err := fmt.Fprint(out, separator, line.String(), "}"); err != nil {
-			return err
-		}
-		separator = ",\n"
-	}
-	if separator == "[\n" {
-		_, err := fmt.Fprintln(out, "[]")
+		_, err := fmt.Fprint(out, before, line.String(), "}")
+		before = ",\n"
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(out, "\n]")
+	if before == "[\n" {
+		_, err = fmt.Fprintln(out, "[]")
+	} else {
+		_, err = fmt.Fprintln(out, "\n]")
+	}
 	return err
 }
 
@@ -73,51 +69,39 @@ func printCSV(out io.Writer, a *answer) error {
 	if err := lines.Write(a.names()); err != nil {
 		return err
 	}
-	for {
-		values, err := a.next()
-		if err != nil {
-			return err
-		}
-		if values == nil {
-			break
-		}
-		fields := make([]string, len(values))
+	fields := make([]string, len(a.shown))
+	err := a.each(func(values []any) error {
 		for i, value := range values {
 			fields[i] = text(value)
 		}
-		if err := lines.Write(fields); err != nil {
-			return err
-		}
-	}
+		return lines.Write(fields)
+	})
 	lines.Flush()
-	return lines.Error()
+	return errors.Join(err, lines.Error())
 }
 
 func printTable(out io.Writer, a *answer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, strings.ToUpper(strings.Join(a.names(), "\t")))
 	rows := 0
-	for {
-		values, err := a.next()
-		if err != nil {
-			return err
-		}
-		if values == nil {
-			break
-		}
+	fields := make([]string, len(a.shown))
+	err := a.each(func(values []any) error {
 		rows++
-		fields := make([]string, len(values))
 		for i, value := range values {
 			if fields[i] = printable(text(value)); fields[i] == "" {
 				fields[i] = "-"
 			}
 		}
-		fmt.Fprintln(table, strings.Join(fields, "\t"))
+		_, err := fmt.Fprintln(table, strings.Join(fields, "\t"))
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(out, a.footer(rows))
+	_, err = fmt.Fprintln(out, a.footer(rows))
 	return err
 }
 

@@ -164,24 +164,24 @@ func (a *answer) names() []string {
 	return names
 }
 
-// next returns the values of a row, nil for NULL, and nothing at the end.
-func (a *answer) next() ([]any, error) {
-	if !a.rows.Next() {
-		return nil, a.rows.Err()
-	}
-	if a.into == nil {
-		for _, column := range a.rows.ColumnTypes() {
-			a.into = append(a.into, reflect.New(column.ScanType()).Interface())
-		}
-	}
-	if err := a.rows.Scan(a.into...); err != nil {
-		return nil, err
+// each calls f with the values of every row, nil for NULL.
+func (a *answer) each(f func(values []any) error) error {
+	for _, column := range a.rows.ColumnTypes() {
+		a.into = append(a.into, reflect.New(column.ScanType()).Interface())
 	}
 	values := make([]any, len(a.shown))
-	for i, column := range a.shown {
-		values[i] = dereference(a.into[column])
+	for a.rows.Next() {
+		if err := a.rows.Scan(a.into...); err != nil {
+			return err
+		}
+		for i, column := range a.shown {
+			values[i] = dereference(a.into[column])
+		}
+		if err := f(values); err != nil {
+			return err
+		}
 	}
-	return values, nil
+	return a.rows.Err()
 }
 
 // dereference follows the pointers that stand for a column and for Nullable.

@@ -130,6 +130,21 @@ func TestQuery(t *testing.T) {
 			}
 		}
 	})
+	t.Run("an output that is full", func(t *testing.T) {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip(err)
+		}
+		defer full.Close()
+		for _, format := range []string{"table", "json", "csv"} {
+			command := exec.Command(testbin.Path(t, "netview"), "query", "connections", dsn, "--format", format)
+			var errors strings.Builder
+			command.Stdout, command.Stderr = full, &errors
+			if err := command.Run(); err == nil || !strings.Contains(errors.String(), "no space left") || strings.Contains(errors.String(), "ClickHouse") {
+				t.Errorf("%s: %v, %s", format, err, &errors)
+			}
+		}
+	})
 	t.Run("refusals", func(t *testing.T) {
 		for name, tt := range map[string]struct {
 			arguments []string

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/netview-project/netview/internal/testns"
 )
 
 // holders is how many processes hold the sockets, a listener each. That is so
@@ -99,7 +99,7 @@ func idle() error {
 
 // apart is a process that listens in a namespace of its own, as in a container.
 func apart() error {
-	if err := loopbackUp(); err != nil {
+	if err := testns.LoopbackUp(); err != nil {
 		return err
 	}
 	return hold("0")
@@ -151,22 +151,4 @@ func count() (processes, threads int, err error) {
 		processes, threads = processes+1, threads+len(tasks)
 	}
 	return processes, threads, nil
-}
-
-// loopbackUp: a new namespace has it down.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening a socket to set lo up: %w", err)
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
-		return fmt.Errorf("setting lo up: %w", err)
-	}
-	return nil
 }

@@ -21,6 +21,8 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/internal/testns"
 )
 
 // perRound is how often a reader collects in a round, which shows the mean.
@@ -138,7 +140,7 @@ func enterNamespace() error {
 }
 
 func measure(ctx context.Context, rounds int, sockets []int, processes, namespaces int) error {
-	if err := loopbackUp(); err != nil {
+	if err := testns.LoopbackUp(); err != nil {
 		return err
 	}
 	all := subjects()

@@ -105,7 +105,7 @@ func (ns *NS) unshare() error {
 		return err
 	}
 	ns.Inode = stat.Ino
-	return loopbackUp()
+	return LoopbackUp()
 }
 
 // Do calls f on a thread in the namespace. Sockets that it opens stay there;
@@ -166,8 +166,8 @@ func (ns *NS) SetEphemeralPorts(t testing.TB, first, last uint16) {
 	})
 }
 
-// loopbackUp sets IFF_UP on lo in the namespace of the calling thread.
-func loopbackUp() error {
+// LoopbackUp sets IFF_UP on lo in the namespace of the calling thread.
+func LoopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening a socket to set lo up: %w", err)

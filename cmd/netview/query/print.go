@@ -27,7 +27,7 @@ var narrow = map[string][]string{
 	"connections": {"sensor_id", "state", "direction", "local_address", "local_port", "remote_address", "remote_port", "pid", "binary", "user", "duration_secs", "stale"},
 }
 
-func print(out io.Writer, format string, a *answer) error {
+func write(out io.Writer, format string, a *answer) error {
 	switch format {
 	case "json":
 		return printJSON(out, a)

@@ -72,10 +72,8 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := print(out, o.Format, &answer{rows: rows, shown: shown}); err != nil {
-		return explain(ctx, view.Name, err)
-	}
-	return nil
+	broken := func(err error) error { return explain(ctx, view.Name, err) }
+	return write(out, o.Format, &answer{rows: rows, shown: shown, broken: broken})
 }
 
 func find(name string) (clickhouse.View, error) {
@@ -150,9 +148,10 @@ func (o *Options) columns(view string, have []string) ([]int, error) {
 
 // answer is what ClickHouse sends, row by row.
 type answer struct {
-	rows  driver.Rows
-	shown []int
-	into  []any
+	rows   driver.Rows
+	broken func(error) error // explains an error of rows
+	shown  []int
+	into   []any
 }
 
 func (a *answer) names() []string {
@@ -172,7 +171,7 @@ func (a *answer) each(f func(values []any) error) error {
 	values := make([]any, len(a.shown))
 	for a.rows.Next() {
 		if err := a.rows.Scan(a.into...); err != nil {
-			return err
+			return a.broken(err)
 		}
 		for i, column := range a.shown {
 			values[i] = dereference(a.into[column])
@@ -181,7 +180,10 @@ func (a *answer) each(f func(values []any) error) error {
 			return err
 		}
 	}
-	return a.rows.Err()
+	if err := a.rows.Err(); err != nil {
+		return a.broken(err)
+	}
+	return nil
 }
 
 // dereference follows the pointers that stand for a column and for Nullable.

@@ -54,7 +54,7 @@ var heartbeatFields = []Field{
 		at: of(func(h *Heartbeat) any { return &h.TCPListeners })},
 	{Column: "udp_listeners", Attribute: AttrCountUDP, Scope: ScopeRecord, Source: "rows of the snapshot",
 		at: of(func(h *Heartbeat) any { return &h.UDPListeners })},
-	{Column: "time_wait", Attribute: AttrCountTimeWait, Scope: ScopeRecord, Source: "/proc/net/tcp, tcp6",
+	{Column: "time_wait", Attribute: AttrCountTimeWait, Scope: ScopeRecord, Source: tcpTables,
 		at: of(func(h *Heartbeat) any { return &h.TimeWait })},
 	{Column: "namespaces", Attribute: AttrCountNetns, Scope: ScopeRecord, Source: "/proc/PID/task/TID/ns/net, /proc/PID/mountinfo",
 		at: of(func(h *Heartbeat) any { return &h.Namespaces })},

@@ -34,7 +34,10 @@ type Listener struct {
 // Kind is [KindListener].
 func (*Listener) Kind() Kind { return KindListener }
 
-const socketTables = "/proc/net/tcp, tcp6, udp, udp6"
+const (
+	tcpTables    = "sock_diag, or /proc/net/tcp and tcp6"
+	socketTables = tcpTables + "; /proc/net/udp and udp6"
+)
 
 var listenerFields = append([]Field{
 	numbered(of(func(l *Listener) any { return &l.Heartbeat })),

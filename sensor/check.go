@@ -79,7 +79,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	r := Report{SensorID: s.resource.SensorID, HostName: s.resource.HostName, KernelRelease: s.resource.KernelRelease, Arch: s.resource.Arch,
 		Rights: rights(), Losses: []Loss{}}
 	found, _ := s.snapshots.take() // its error is that of a feature
-	r.Features = features(found.collections)
+	r.Features = features(found.collections, s.snapshots.table.NoDiag)
 	if found.snapshot != nil {
 		r.count(found.snapshot)
 	}

@@ -80,7 +80,7 @@ func (s *snapshots) take() (found, error) {
 	h.Uptime = (begin - s.began).Round(time.Millisecond)
 	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
 	h.Losses = s.losses()
-	h.Features = featureStates(features(f.collections))
+	h.Features = featureStates(features(f.collections, s.table.NoDiag))
 	return f, nil
 }
 

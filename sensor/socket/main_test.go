@@ -11,8 +11,8 @@ import (
 )
 
 // asChild makes the test binary a helper of a test, which listens on a port,
-// says so, and waits until its input is closed; or, with toRead, says which
-// namespaces it can read.
+// says so, and waits until its input is closed; or, with toRead, says what
+// it can read.
 const (
 	asChild  = "NETVIEW_TEST_CHILD"
 	toListen = "listen"
@@ -53,6 +53,10 @@ func childReads() error {
 	for _, ns := range table.Seen {
 		fmt.Println(ns.Inode, ns.Holder, ns.Missing)
 	}
+	for _, row := range table.Rows {
+		fmt.Println(row.Local, row.State)
+	}
+	fmt.Println("no sock_diag:", table.NoDiag)
 	return nil
 }
 

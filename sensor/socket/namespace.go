@@ -201,9 +201,7 @@ func openMounted(proc procdir.Dir, at mount, inode uint64) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("opening %.200q in the root of process %d: %w", at.path, at.pid, err)
 	}
-	var kind unix.Statfs_t
-	var stat unix.Stat_t
-	if unix.Fstatfs(fd, &kind) != nil || kind.Type != unix.NSFS_MAGIC || unix.Fstat(fd, &stat) != nil || stat.Ino != inode {
+	if is, found := netnsFile(fd); !is || found != inode {
 		unix.Close(fd)
 		return -1, errMoved
 	}

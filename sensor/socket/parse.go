@@ -116,29 +116,24 @@ func parseRow(line []byte) (row Row, fault Cause) {
 	if slot[len(slot)-1] != ':' {
 		return row, CauseRowShort
 	}
-	if row.Local, row.V4Mapped, fault = parseEnd(fields[columnLocal]); fault != "" {
+	local, fault := parseEnd(fields[columnLocal])
+	if fault != "" {
 		return row, fault
 	}
-	var mapped bool
-	if row.Remote, mapped, fault = parseEnd(fields[columnRemote]); fault != "" {
+	remote, fault := parseEnd(fields[columnRemote])
+	if fault != "" {
 		return row, fault
 	}
-	if row.Local.Addr().Is4() != row.Remote.Addr().Is4() {
-		// A socket bound to ::ffff:1.2.3.4 and not connected: its peer is ::,
-		// which is 0.0.0.0 in the family of the socket's other end.
-		if row.Local, row.Remote, fault = sameFamily(row.Local, row.Remote); fault != "" {
-			return row, fault
-		}
+	if fault = row.setEnds(local, remote); fault != "" {
+		return row, fault
 	}
-	row.V4Mapped = row.V4Mapped || mapped
 	state, fault := hexadecimal(fields[columnState], highestState)
 	if fault != "" {
 		return row, fault
 	}
-	if state == 0 {
-		return row, CauseRowRange
+	if fault = row.setState(state); fault != "" {
+		return row, fault
 	}
-	row.State = State(state)
 	if row.TxQueue, row.RxQueue, fault = parseQueues(fields[columnQueues]); fault != "" {
 		return row, fault
 	}
@@ -175,44 +170,30 @@ func split(line []byte, fields *[columns][]byte) bool {
 
 // parseEnd reads ADDRESS:PORT in hexadecimal. The address is printed as 32-bit
 // words in the byte order of the host, the port in ordinary order.
-func parseEnd(text []byte) (end netip.AddrPort, mapped bool, fault Cause) {
+func parseEnd(text []byte) (end netip.AddrPort, fault Cause) {
 	digits := bytes.IndexByte(text, ':')
 	if digits != 8 && digits != 32 {
-		return end, false, CauseRowAddress
+		return end, CauseRowAddress
 	}
 	var bytes [16]byte
 	for i := 0; i < digits; i += 8 {
 		word, fault := hexadecimal(text[i:i+8], math.MaxUint32)
 		if fault != "" {
-			return end, false, fault
+			return end, fault
 		}
 		binary.NativeEndian.PutUint32(bytes[i/2:], uint32(word))
 	}
 	port, fault := hexadecimal(text[digits+1:], math.MaxUint16)
 	if fault != "" {
-		return end, false, fault
+		return end, fault
 	}
 	if len(text) != digits+len(":0000") {
-		return end, false, CauseRowAddress
+		return end, CauseRowAddress
 	}
 	if digits == 8 {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[:4])), uint16(port)), false, ""
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[:4])), uint16(port)), ""
 	}
-	address := netip.AddrFrom16(bytes)
-	return netip.AddrPortFrom(address.Unmap(), uint16(port)), address.Is4In6(), ""
-}
-
-// sameFamily gives an unspecified IPv6 end the family of the other end. Two
-// ends that are both addresses, of different families, cannot be one socket's.
-func sameFamily(local, remote netip.AddrPort) (netip.AddrPort, netip.AddrPort, Cause) {
-	unspecified := netip.IPv4Unspecified()
-	switch {
-	case remote.Addr() == netip.IPv6Unspecified():
-		return local, netip.AddrPortFrom(unspecified, remote.Port()), ""
-	case local.Addr() == netip.IPv6Unspecified():
-		return netip.AddrPortFrom(unspecified, local.Port()), remote, ""
-	}
-	return local, remote, CauseRowAddress
+	return netip.AddrPortFrom(netip.AddrFrom16(bytes), uint16(port)), ""
 }
 
 // parseQueues reads TX:RX, each of eight hexadecimal digits.

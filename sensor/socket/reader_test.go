@@ -341,10 +341,9 @@ func TestReadEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestReadWithoutAdmin reads in a process without CAP_SYS_ADMIN: a namespace
-// that only a mount holds is named as missing, and the others are there.
-func TestReadWithoutAdmin(t *testing.T) {
-	mounted := testns.New(t)
+// readWithoutAdmin reads in a process without CAP_SYS_ADMIN.
+func readWithoutAdmin(t *testing.T) string {
+	t.Helper()
 	result := make(chan error)
 	var out []byte
 	go func() {
@@ -362,11 +361,19 @@ func TestReadWithoutAdmin(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return string(out)
+}
+
+// TestReadWithoutAdmin: a namespace that only a mount holds is named as
+// missing, and the others are there.
+func TestReadWithoutAdmin(t *testing.T) {
+	mounted := testns.New(t)
+	out := readWithoutAdmin(t)
 	want := fmt.Sprintf("%d mount %s\n", mounted.Inode, CauseNamespaceDenied)
-	if !strings.Contains(string(out), want) {
+	if !strings.Contains(out, want) {
 		t.Errorf("seen\n%swant a line %s", out, want)
 	}
-	if !strings.Contains(string(out), " task \n") {
+	if !strings.Contains(out, " task \n") {
 		t.Errorf("seen\n%swant a namespace that was read", out)
 	}
 }

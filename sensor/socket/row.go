@@ -70,3 +70,38 @@ func (r *Row) Family() string {
 	}
 	return "ipv6"
 }
+
+// setEnds takes the ends as the kernel tells them.
+func (r *Row) setEnds(local, remote netip.AddrPort) (fault Cause) {
+	r.V4Mapped = local.Addr().Is4In6() || remote.Addr().Is4In6()
+	r.Local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+	r.Remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	if r.Local.Addr().Is4() != r.Remote.Addr().Is4() {
+		// A socket bound to ::ffff:1.2.3.4 and not connected: its peer is ::,
+		// which is 0.0.0.0 in the family of the socket's other end.
+		r.Local, r.Remote, fault = sameFamily(r.Local, r.Remote)
+	}
+	return fault
+}
+
+// sameFamily gives an unspecified IPv6 end the family of the other end. Two
+// ends that are both addresses, of different families, cannot be one socket's.
+func sameFamily(local, remote netip.AddrPort) (netip.AddrPort, netip.AddrPort, Cause) {
+	unspecified := netip.IPv4Unspecified()
+	switch {
+	case remote.Addr() == netip.IPv6Unspecified():
+		return local, netip.AddrPortFrom(unspecified, remote.Port()), ""
+	case local.Addr() == netip.IPv6Unspecified():
+		return netip.AddrPortFrom(unspecified, local.Port()), remote, ""
+	}
+	return local, remote, CauseRowAddress
+}
+
+// setState takes the state by its number in the kernel.
+func (r *Row) setState(number uint64) (fault Cause) {
+	if number == 0 || number > highestState {
+		return CauseRowRange
+	}
+	r.State = State(number)
+	return ""
+}

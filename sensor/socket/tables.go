@@ -21,6 +21,8 @@ type tables struct {
 	inode    uint64
 	faults   []fault
 	readable int // tables that were read to their end
+	// noDiag is why sock_diag did not give the TCP sockets; nil where it did.
+	noDiag error
 }
 
 // fault is something that was lost in a namespace. Those of a namespace that
@@ -47,15 +49,22 @@ var files = [...]struct {
 	optional bool
 }{{"net/tcp", TCP, false}, {"net/tcp6", TCP, true}, {"net/udp", UDP, false}, {"net/udp6", UDP, true}}
 
-// read reads all tables of the namespace below a directory, such as
+// filesBesideDiag are the files that are read where sock_diag gave all of TCP.
+// Those of UDP cost little: their hash tables are small.
+var filesBesideDiag = files[2:]
+
+// read reads all sockets of the namespace below a directory, such as
 // /proc/PID/task/TID, which must live in the namespace of the inode. A table
 // that cannot be read costs itself alone, as long as there is another.
 func (t *tables) read(dir procdir.Dir, inode uint64) error {
-	if t.buffer == nil {
-		t.buffer, t.seen = make([]byte, 32<<10), map[socketKey]struct{}{}
+	t.begin(inode)
+	files := files[:]
+	switch t.noDiag = t.dump(dir); {
+	case t.noDiag == nil:
+		t.readable, files = t.readable+1, filesBesideDiag
+	case errors.Is(t.noDiag, errMoved):
+		return errMoved
 	}
-	clear(t.seen)
-	t.rows, t.faults, t.inode, t.readable = t.rows[:0], t.faults[:0], inode, 0
 	var last error
 	for _, file := range files {
 		err := t.readFile(dir, file.name, file.protocol)
@@ -77,6 +86,15 @@ func (t *tables) read(dir procdir.Dir, inode uint64) error {
 		return last
 	}
 	return nil
+}
+
+// begin forgets what was read.
+func (t *tables) begin(inode uint64) {
+	if t.buffer == nil {
+		t.buffer, t.seen = make([]byte, 32<<10), map[socketKey]struct{}{}
+	}
+	clear(t.seen)
+	t.rows, t.faults, t.inode, t.readable = t.rows[:0], t.faults[:0], inode, 0
 }
 
 func (t *tables) readFile(dir procdir.Dir, name string, protocol Protocol) error {

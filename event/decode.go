@@ -553,7 +553,7 @@ func integer(v value, key []byte, highest int64) (uint64, *RecordError) {
 // longestDuration is 100 years: more than any host has been up.
 const longestDuration = 100 * 365 * 24 * time.Hour
 
-// seconds reads a duration, kept to the millisecond.
+// seconds reads a duration, kept to the microsecond.
 func seconds(v value, key []byte) (time.Duration, *RecordError) {
 	var s float64
 	switch v.kind {
@@ -567,7 +567,7 @@ func seconds(v value, key []byte) (time.Duration, *RecordError) {
 	if !(s >= 0 && s <= longestDuration.Seconds()) {
 		return 0, refuse(CauseOutOfRange, string(key), "%g seconds is out of range: 0 to %g", s, longestDuration.Seconds())
 	}
-	return time.Duration(math.Round(s*1000)) * time.Millisecond, nil
+	return time.Duration(math.Round(s*1e6)) * time.Microsecond, nil
 }
 
 func wrongType(v value, key []byte, want string) *RecordError {

@@ -22,9 +22,12 @@ type Kind string
 
 // The kinds this version knows.
 const (
-	KindConnection Kind = "connection"
-	KindListener   Kind = "listener"
-	KindHeartbeat  Kind = "heartbeat"
+	KindConnection     Kind = "connection"
+	KindListener       Kind = "listener"
+	KindHeartbeat      Kind = "heartbeat"
+	KindNetworkConnect Kind = "network_connect"
+	KindNetworkFlow    Kind = "network_flow"
+	KindGap            Kind = "gap"
 )
 
 // namePrefix makes the kind a namespaced OpenTelemetry event name, so that it

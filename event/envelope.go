@@ -44,7 +44,7 @@ type Envelope struct {
 // Env returns the envelope itself, so that every struct that embeds it is an [Event].
 func (e *Envelope) Env() *Envelope { return e }
 
-// Event is a record of any kind: *[Connection], *[Listener] or *[Heartbeat].
+// Event is a record of any kind: *[Connection], *[NetworkFlow], ….
 type Event interface {
 	Kind() Kind
 	Env() *Envelope

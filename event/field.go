@@ -78,6 +78,17 @@ const (
 	AttrCountNetns       = "netview.heartbeat.namespaces"
 	AttrLosses           = "netview.losses"
 	AttrFeatures         = "netview.features"
+	AttrResult           = "netview.connect.result"
+	AttrBytesSent        = "netview.flow.bytes_sent"
+	AttrBytesReceived    = "netview.flow.bytes_received"
+	AttrFinalState       = "netview.flow.final_state"
+	AttrFinalDetail      = "netview.flow.final_state.detail"
+	AttrGapSession       = "netview.gap.session"
+	AttrGapFirst         = "netview.gap.first"
+	AttrGapLast          = "netview.gap.last"
+	AttrGapCause         = "netview.gap.cause"
+	AttrGapRecords       = "netview.gap.records"
+	AttrGapKinds         = "netview.gap.kinds"
 )
 
 // commonFields are those of the [Envelope], the same for every kind.

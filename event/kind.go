@@ -36,9 +36,12 @@ func newSpec[T any, P interface {
 // kinds lists every kind of this version. A later kind is added here and
 // described beside its struct.
 var kinds = map[Kind]*kindSpec{
-	KindConnection: newSpec[Connection](connectionFields),
-	KindListener:   newSpec[Listener](listenerFields),
-	KindHeartbeat:  newSpec[Heartbeat](heartbeatFields),
+	KindConnection:     newSpec[Connection](connectionFields),
+	KindListener:       newSpec[Listener](listenerFields),
+	KindHeartbeat:      newSpec[Heartbeat](heartbeatFields),
+	KindNetworkConnect: newSpec[NetworkConnect](networkConnectFields),
+	KindNetworkFlow:    newSpec[NetworkFlow](networkFlowFields),
+	KindGap:            newSpec[Gap](gapFields),
 }
 
 // kindsByName is kinds by event name.

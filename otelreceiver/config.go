@@ -73,6 +73,8 @@ type RetentionConfig struct {
 	Connections time.Duration `mapstructure:"snapshot_connections"`
 	Listeners   time.Duration `mapstructure:"snapshot_listeners"`
 	Heartbeats  time.Duration `mapstructure:"heartbeats"`
+	Events      time.Duration `mapstructure:"events"`
+	Gaps        time.Duration `mapstructure:"gaps"`
 	Quarantine  time.Duration `mapstructure:"quarantine"`
 }
 
@@ -88,7 +90,6 @@ func createDefaultConfig() component.Config {
 	// Not snappy and lz4, which confighttp unpacks in blocks that nobody counts.
 	http.CompressionAlgorithms = []string{"", "gzip", "zstd", "zlib", "deflate"}
 	http.WriteTimeout = 0 // an acknowledgement waits for the commit
-	keep := clickhouse.DefaultRetention()
 	return &Config{
 		Protocols:      Protocols{GRPC: configoptional.Default(grpc), HTTP: configoptional.Default(http)},
 		MaxInFlightMiB: 128,
@@ -96,7 +97,7 @@ func createDefaultConfig() component.Config {
 		ClickHouse: ClickHouseConfig{
 			Database:       "netview",
 			Schema:         SchemaConfig{Apply: true},
-			Retention:      RetentionConfig{Connections: keep.Connections, Listeners: keep.Listeners, Heartbeats: keep.Heartbeats, Quarantine: keep.Quarantine},
+			Retention:      RetentionConfig(clickhouse.DefaultRetention()),
 			CommitInterval: 200 * time.Millisecond,
 			CommitTimeout:  30 * time.Second,
 			MaxCommitRows:  100_000,
@@ -156,7 +157,7 @@ func (c *Config) Validate() error {
 		wrong("clickhouse::database", "%v", err)
 	}
 	for key, keep := range map[string]time.Duration{"snapshot_connections": ch.Retention.Connections, "snapshot_listeners": ch.Retention.Listeners,
-		"heartbeats": ch.Retention.Heartbeats, "quarantine": ch.Retention.Quarantine} {
+		"heartbeats": ch.Retention.Heartbeats, "events": ch.Retention.Events, "gaps": ch.Retention.Gaps, "quarantine": ch.Retention.Quarantine} {
 		if keep < time.Minute {
 			wrong("clickhouse::retention::"+key, "%v is not valid: it must be at least 1m", keep)
 		}

@@ -73,8 +73,7 @@ func (r *netviewReceiver) storeOptions(host component.Host) clickhouse.Options {
 	ch := &r.config.ClickHouse
 	return clickhouse.Options{
 		DSN: string(ch.DSN), SchemaDSN: string(ch.Schema.DSN), Database: ch.Database, ApplySchema: ch.Schema.Apply,
-		Retention: clickhouse.Retention{Connections: ch.Retention.Connections, Listeners: ch.Retention.Listeners,
-			Heartbeats: ch.Retention.Heartbeats, Quarantine: ch.Retention.Quarantine},
+		Retention:      clickhouse.Retention(ch.Retention),
 		CommitInterval: ch.CommitInterval, CommitTimeout: ch.CommitTimeout, MaxRows: ch.MaxCommitRows,
 		Ready:     func(err error) { r.report(host, err) },
 		Warn:      func(err error) { r.settings.Logger.Warn("The schema is not complete", zap.Error(err)) },

@@ -74,7 +74,7 @@ func fields(kind event.Kind) string {
 	b.WriteString("| column | attribute | where | type | unit | source | null when |\n|---|---|---|---|---|---|---|\n")
 	for _, f := range event.Fields(kind) {
 		column := "`" + f.Column + "`"
-		if stored := clickhouse.ColumnName(&f); stored != f.Column {
+		if stored := clickhouse.ColumnName(&f, kind); stored != f.Column {
 			column += ", from `" + stored + "`"
 		}
 		null := f.Null

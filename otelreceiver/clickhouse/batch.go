@@ -25,7 +25,8 @@ type Quarantined struct {
 
 // Batch gathers records of every kind, to be committed together.
 type Batch struct {
-	tables      map[event.Kind]*table
+	tables      map[event.Kind]*table // one for several kinds that share it
+	ordered     []*table              // in commitOrder
 	quarantined []Quarantined
 	rows        int
 }
@@ -33,8 +34,12 @@ type Batch struct {
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {
 	b := &Batch{tables: map[event.Kind]*table{}}
-	for kind := range tableOf {
-		b.tables[kind] = newTable(kind)
+	for _, name := range commitOrder {
+		t := newTable(name)
+		for kind := range t.fields {
+			b.tables[kind] = t
+		}
+		b.ordered = append(b.ordered, t)
 	}
 	return b
 }
@@ -53,7 +58,7 @@ func (b *Batch) Quarantine(q Quarantined) {
 
 // reset empties the batch and keeps its memory for the next.
 func (b *Batch) reset() {
-	for _, t := range b.tables {
+	for _, t := range b.ordered {
 		t.reset()
 	}
 	b.quarantined, b.rows = nil, 0
@@ -64,24 +69,22 @@ func (b *Batch) Rows() int { return b.rows }
 
 // commitOrder has the heartbeats last: a stored heartbeat must mean that the
 // rows it closes are stored.
-var commitOrder = []event.Kind{event.KindConnection, event.KindListener, event.KindHeartbeat}
+var commitOrder = []string{"events", "gaps", "snapshot_connections", "snapshot_listeners", "heartbeats"}
 
-// commit stores the batch over a connection of [openWriter]. When it returns nil every row is committed; after an
-// error some may be, and sending them again is harmless.
+// commit stores the batch over a connection of [openWriter]. When it returns nil
+// every row is committed; after an error some may be, and sending them again is
+// harmless.
 func (b *Batch) commit(ctx context.Context, conn driver.Conn, database string) error {
-	for _, kind := range commitOrder {
-		if err := b.insert(ctx, conn, database, b.tables[kind]); err != nil {
+	for _, t := range b.ordered {
+		if t.rows == 0 {
+			continue
+		}
+		names := append(t.names[:len(t.names):len(t.names)], "attributes")
+		if err := send(ctx, conn, database, t.name, names, t.appendTo); err != nil {
 			return err
 		}
 	}
 	return b.insertQuarantined(ctx, conn, database)
-}
-
-func (b *Batch) insert(ctx context.Context, conn driver.Conn, database string, t *table) error {
-	if t.rows == 0 {
-		return nil
-	}
-	return send(ctx, conn, database, t.name, append(t.names[:len(t.names):len(t.names)], "attributes"), t.appendTo)
 }
 
 func (b *Batch) insertQuarantined(ctx context.Context, conn driver.Conn, database string) error {

@@ -1,7 +1,9 @@
 package clickhouse
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,52 +16,84 @@ import (
 
 // tableOf names the table of each kind.
 var tableOf = map[event.Kind]string{
-	event.KindConnection: "snapshot_connections",
-	event.KindListener:   "snapshot_listeners",
-	event.KindHeartbeat:  "heartbeats",
+	event.KindConnection:     "snapshot_connections",
+	event.KindListener:       "snapshot_listeners",
+	event.KindHeartbeat:      "heartbeats",
+	event.KindNetworkConnect: "events",
+	event.KindNetworkFlow:    "events",
+	event.KindGap:            "gaps",
 }
 
 // TableName is the table that holds the records of a kind.
 func TableName(kind event.Kind) string { return tableOf[kind] }
 
-// column gathers the values of one field over many records.
+// kindsOf are the kinds that share a table, sorted.
+func kindsOf(name string) []event.Kind {
+	return slices.DeleteFunc(event.Kinds(), func(kind event.Kind) bool { return tableOf[kind] != name })
+}
+
+// column gathers the values of one field over many records. It keeps copies:
+// the records are used again.
 type column interface {
-	add(e event.Event)
+	// add takes what the pointer that [event.Field.Value] gives points to; nil
+	// where the kind of the record has no such field.
+	add(e event.Event, pointer any)
 	appendTo(to driver.BatchColumn, kind chcolumn.Type) error
 	// reset forgets the values and keeps their memory.
 	reset()
 }
 
-// columnOf is a column whose values are of type T; value reads one from the
-// pointer that [event.Field.Value] gives.
-type columnOf[P, T any] struct {
-	field  *event.Field
-	value  func(p P) T
-	values []T
+// columnOf is a column whose values are of type T.
+type columnOf[T any] struct {
+	read     func(e event.Event, pointer any) (value T, known bool)
+	values   []T
+	nullable bool
+	known    []bool // of a nullable column
 }
 
-func (c *columnOf[P, T]) add(e event.Event) {
-	c.values = append(c.values, c.value(c.field.Value(e).(P)))
+func (c *columnOf[T]) add(e event.Event, pointer any) {
+	var value T
+	known := pointer != nil
+	if known {
+		value, known = c.read(e, pointer)
+	}
+	c.values = append(c.values, value)
+	if c.nullable {
+		c.known = append(c.known, known)
+	}
 }
 
-func (c *columnOf[P, T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
-	return to.Append(c.values)
+func (c *columnOf[T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
+	if !c.nullable {
+		return to.Append(c.values)
+	}
+	pointers := make([]*T, len(c.values))
+	for i := range c.values {
+		if c.known[i] {
+			pointers[i] = &c.values[i]
+		}
+	}
+	return to.Append(pointers)
 }
 
-func (c *columnOf[P, T]) reset() {
+func (c *columnOf[T]) reset() {
 	clear(c.values) // maps among them need not live on
-	c.values = c.values[:0]
+	c.values, c.known = c.values[:0], c.known[:0]
 }
 
 // textColumn is a column of strings, in which an empty one is null where the
-// field may be null.
+// column may be null.
 type textColumn struct {
-	field  *event.Field
-	values []string
+	nullable bool
+	values   []string
 }
 
-func (c *textColumn) add(e event.Event) {
-	c.values = append(c.values, *c.field.Value(e).(*string))
+func (c *textColumn) add(_ event.Event, pointer any) {
+	value := ""
+	if pointer != nil {
+		value = *pointer.(*string)
+	}
+	c.values = append(c.values, value)
 }
 
 func (c *textColumn) reset() {
@@ -68,11 +102,10 @@ func (c *textColumn) reset() {
 }
 
 func (c *textColumn) appendTo(to driver.BatchColumn, kind chcolumn.Type) error {
-	nullable := c.field.Null != ""
 	switch {
 	case strings.HasPrefix(string(kind), "LowCardinality("):
-		return c.appendDictionary(to, nullable)
-	case !nullable:
+		return c.appendDictionary(to)
+	case !c.nullable:
 		return to.Append(c.values)
 	}
 	pointers := make([]*string, len(c.values))
@@ -87,9 +120,9 @@ func (c *textColumn) appendTo(to driver.BatchColumn, kind chcolumn.Type) error {
 // appendDictionary gives a LowCardinality column its values one by one. The
 // driver tells pointers apart by their address, which would put each value into
 // the dictionary; and boxing each string anew would cost an allocation a row.
-func (c *textColumn) appendDictionary(to driver.BatchColumn, nullable bool) error {
+func (c *textColumn) appendDictionary(to driver.BatchColumn) error {
 	boxes := map[string]any{}
-	if nullable {
+	if c.nullable {
 		boxes[""] = nil
 	}
 	last, box := "", any(nil)
@@ -109,106 +142,133 @@ func (c *textColumn) appendDictionary(to driver.BatchColumn, nullable bool) erro
 	return nil
 }
 
-func plain[T any](f *event.Field) column {
-	return &columnOf[*T, T]{field: f, value: func(p *T) T { return *p }}
+func plain[T any](nullable bool) column {
+	return &columnOf[T]{nullable: nullable, read: func(_ event.Event, pointer any) (T, bool) { return *pointer.(*T), true }}
 }
 
-// nullableColumn is a column of what the host may not be able to give.
-type nullableColumn[T any] struct {
-	field  *event.Field
-	value  func(event.Event) (T, bool)
-	values []T
-	known  []bool
-}
-
-func (c *nullableColumn[T]) add(e event.Event) {
-	value, known := c.value(e)
-	c.values, c.known = append(c.values, value), append(c.known, known)
-}
-
-func (c *nullableColumn[T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
-	pointers := make([]*T, len(c.values))
-	for i := range c.values {
-		if c.known[i] {
-			pointers[i] = &c.values[i]
-		}
-	}
-	return to.Append(pointers)
-}
-
-func (c *nullableColumn[T]) reset() { c.values, c.known = c.values[:0], c.known[:0] }
-
-// newColumn returns the column that stores a field. It keeps copies of values:
-// the records are used again.
-func newColumn(f *event.Field, kind event.Kind) column {
+// newColumn returns the column that stores a field of the kind.
+func newColumn(f *event.Field, kind event.Kind, nullable bool) column {
 	switch f.Value(event.New(kind)).(type) {
 	case *string:
-		return &textColumn{field: f}
+		return &textColumn{nullable: nullable}
 	case *bool:
-		return plain[bool](f)
+		return plain[bool](nullable)
 	case *uint16:
-		return plain[uint16](f)
+		return plain[uint16](nullable)
 	case *uint64:
-		return plain[uint64](f)
+		return plain[uint64](nullable)
 	case *netip.Addr:
-		return plain[netip.Addr](f)
+		return plain[netip.Addr](nullable)
 	case *uuid.UUID:
-		return plain[uuid.UUID](f)
+		return plain[uuid.UUID](nullable)
 	case *time.Time:
-		return plain[time.Time](f)
+		return plain[time.Time](nullable)
 	case *map[string]uint64:
-		return plain[map[string]uint64](f)
+		return plain[map[string]uint64](false)
 	case *map[string]string:
-		return plain[map[string]string](f)
+		return plain[map[string]string](false)
 	case *time.Duration:
-		return &columnOf[*time.Duration, float64]{field: f, value: func(p *time.Duration) float64 { return p.Seconds() }}
+		return &columnOf[float64]{nullable: nullable, read: func(_ event.Event, p any) (float64, bool) { return p.(*time.Duration).Seconds(), true }}
 	case *event.Optional[uint32]:
-		return &nullableColumn[uint32]{field: f, value: func(e event.Event) (uint32, bool) {
-			p := f.Value(e).(*event.Optional[uint32])
+		return &columnOf[uint32]{nullable: true, read: func(_ event.Event, pointer any) (uint32, bool) {
+			p := pointer.(*event.Optional[uint32])
 			return p.Value, p.Known
 		}}
 	case *event.Optional[time.Duration]:
-		// Stored as the moment it began; see schema/tables.
-		return &nullableColumn[time.Time]{field: f, value: func(e event.Event) (time.Time, bool) {
-			p := f.Value(e).(*event.Optional[time.Duration])
-			return e.Env().Timestamp.Add(-p.Value), p.Known
+		if ColumnName(f, kind) == startedAt {
+			return &columnOf[time.Time]{nullable: true, read: func(e event.Event, pointer any) (time.Time, bool) {
+				p := pointer.(*event.Optional[time.Duration])
+				return e.Env().Timestamp.Add(-p.Value), p.Known
+			}}
+		}
+		return &columnOf[float64]{nullable: true, read: func(_ event.Event, pointer any) (float64, bool) {
+			p := pointer.(*event.Optional[time.Duration])
+			return p.Value.Seconds(), p.Known
 		}}
 	default:
 		panic("clickhouse: no column for field " + f.Column)
 	}
 }
 
+// startedAt is stored for the duration of a connection; see schema/tables.
+const startedAt = "started_at"
+
 // ColumnName is the stored column of a field of the kind. It differs from
 // [event.Field.Column] where the table computes that from another.
-func ColumnName(f *event.Field) string {
-	if f.Column == "duration_secs" {
-		return "started_at"
+func ColumnName(f *event.Field, kind event.Kind) string {
+	if kind == event.KindConnection && f.Column == "duration_secs" {
+		return startedAt
 	}
 	return f.Column
 }
 
-// table gathers the rows of one kind.
+// table gathers the rows of the kinds that share a table. A column is null, or
+// the zero of its type, in the rows of kinds that have no such field.
 type table struct {
 	name    string
 	names   []string
 	columns []column
+	// fields of each kind, in the order of columns; nil where it has none.
+	fields  map[event.Kind][]*event.Field
+	kinds   *textColumn // the column kind; nil where there is one kind only
 	unknown []map[string]string
 	rows    int
 }
 
-func newTable(kind event.Kind) *table {
-	t := &table{name: tableOf[kind]}
-	fields := event.Fields(kind)
-	for i := range fields {
-		t.names = append(t.names, ColumnName(&fields[i]))
-		t.columns = append(t.columns, newColumn(&fields[i], kind))
+func newTable(name string) *table {
+	t := &table{name: name, fields: map[event.Kind][]*event.Field{}}
+	kinds := kindsOf(name)
+	at := map[string]int{}
+	for _, kind := range kinds {
+		fields := event.Fields(kind)
+		for i := range fields {
+			f := &fields[i]
+			stored := ColumnName(f, kind)
+			if _, known := at[stored]; !known {
+				at[stored] = len(t.columns)
+				t.names = append(t.names, stored)
+				t.columns = append(t.columns, newColumn(f, kind, mayBeNull(stored, kinds)))
+			}
+		}
+	}
+	for _, kind := range kinds {
+		fields := event.Fields(kind)
+		t.fields[kind] = make([]*event.Field, len(t.columns))
+		for i := range fields {
+			t.fields[kind][at[ColumnName(&fields[i], kind)]] = &fields[i]
+		}
+	}
+	if len(kinds) > 1 {
+		t.kinds = &textColumn{}
+		t.names = append(t.names, "kind")
 	}
 	return t
 }
 
+// mayBeNull reports whether a column is null in some rows of its table: where a
+// kind leaves it open, or does not have it.
+func mayBeNull(stored string, kinds []event.Kind) bool {
+	for _, kind := range kinds {
+		i := slices.IndexFunc(event.Fields(kind), func(f event.Field) bool { return ColumnName(&f, kind) == stored })
+		if i < 0 || event.Fields(kind)[i].Null != "" {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *table) add(e event.Event) {
-	for _, c := range t.columns {
-		c.add(e)
+	kind := e.Kind()
+	fields := t.fields[kind]
+	for i, c := range t.columns {
+		if f := fields[i]; f != nil {
+			c.add(e, f.Value(e))
+		} else {
+			c.add(e, nil)
+		}
+	}
+	if t.kinds != nil {
+		t.kinds.values = append(t.kinds.values, string(kind))
 	}
 	t.unknown = append(t.unknown, e.Env().Attributes)
 	t.rows++
@@ -218,15 +278,23 @@ func (t *table) reset() {
 	for _, c := range t.columns {
 		c.reset()
 	}
+	if t.kinds != nil {
+		t.kinds.reset()
+	}
 	clear(t.unknown)
 	t.unknown, t.rows = t.unknown[:0], 0
 }
 
+// appendTo fills an insert into the columns of names and "attributes".
 func (t *table) appendTo(batch driver.Batch) error {
-	for i, c := range t.columns {
+	columns := t.columns
+	if t.kinds != nil {
+		columns = append(columns[:len(columns):len(columns)], t.kinds)
+	}
+	for i, c := range columns {
 		if err := c.appendTo(batch.Column(i), batch.Columns()[i].Type()); err != nil {
-			return err
+			return fmt.Errorf("column %s: %w", t.names[i], err)
 		}
 	}
-	return batch.Column(len(t.columns)).Append(t.unknown)
+	return batch.Column(len(columns)).Append(t.unknown)
 }

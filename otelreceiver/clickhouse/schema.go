@@ -21,15 +21,15 @@ var schemaFiles embed.FS
 
 // Retention is how long rows are kept, by table. Parts are dropped whole, so a
 // row may live up to one partition longer: an hour for snapshots, a day for
-// heartbeats.
+// the others.
 type Retention struct {
-	Connections, Listeners, Heartbeats, Quarantine time.Duration
+	Connections, Listeners, Heartbeats, Events, Gaps, Quarantine time.Duration
 }
 
 // DefaultRetention is 24 hours for snapshots and 30 days for the rest.
 func DefaultRetention() Retention {
 	const day = 24 * time.Hour
-	return Retention{Connections: day, Listeners: day, Heartbeats: 30 * day, Quarantine: 30 * day}
+	return Retention{Connections: day, Listeners: day, Heartbeats: 30 * day, Events: 30 * day, Gaps: 30 * day, Quarantine: 30 * day}
 }
 
 // tables names the table of each retention and the SQL that it counts from.
@@ -38,6 +38,8 @@ func (r Retention) tables() []retained {
 		{"snapshot_connections", "retention_connections", "timestamp", r.Connections},
 		{"snapshot_listeners", "retention_listeners", "timestamp", r.Listeners},
 		{"heartbeats", "retention_heartbeats", "timestamp", r.Heartbeats},
+		{"events", "retention_events", "timestamp", r.Events},
+		{"gaps", "retention_gaps", "timestamp", r.Gaps},
 		{"quarantine", "retention_quarantine", "received", r.Quarantine},
 	}
 }

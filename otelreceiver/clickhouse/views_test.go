@@ -12,6 +12,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testch"
+	"github.com/netview-project/netview/internal/testevent"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
 
@@ -184,5 +185,55 @@ func TestViewColumns(t *testing.T) {
 		FROM `+f.view("connections", "", 0, 1, 1))
 	if want := "a host-a 192.0.2.1 80 2001:db8::1 443 established 4026531840 1"; len(got) != 1 || got[0] != want {
 		t.Errorf("row %q, want %q", got, want)
+	}
+}
+
+// TestReconciliation: each number that is missing is found, whatever the table,
+// and only one that a gap record names is explained.
+func TestReconciliation(t *testing.T) {
+	ch := testch.Start(t)
+	store := startReady(t, ch)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	envelope := func(sensor string, session uuid.UUID, sequence uint64, age time.Duration) event.Envelope {
+		return event.Envelope{Resource: event.Resource{SensorID: sensor, Session: session}, Sequence: sequence, Timestamp: now.Add(-age)}
+	}
+	flow := func(sensor string, session uuid.UUID, sequence uint64, age time.Duration) event.Event {
+		f := testevent.Filled(t, event.KindNetworkFlow)
+		*f.Env() = envelope(sensor, session, sequence, age)
+		return f
+	}
+	heartbeat := func(sensor string, session uuid.UUID, sequence uint64, age, uptime time.Duration) event.Event {
+		return &event.Heartbeat{Envelope: envelope(sensor, session, sequence, age), Heartbeat: 1, Uptime: uptime, Mode: event.ModeEBPF}
+	}
+	gap := func(sensor string, session, lost uuid.UUID, sequence, first, last uint64) event.Event {
+		return &event.Gap{Envelope: envelope(sensor, session, sequence, time.Minute), OfSession: lost, First: first, Last: last, Cause: "spool_full", Records: last - first + 1}
+	}
+	whole, holes, explained, older, silent := uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New()
+	connection := &event.Connection{Envelope: envelope("whole", whole, 2, time.Minute), LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()}
+	store.commit(t, flow("whole", whole, 1, time.Minute), connection, flow("whole", whole, 3, time.Minute), heartbeat("whole", whole, 4, time.Minute, time.Minute))
+	store.commit(t, flow("whole", whole, 1, time.Minute)) // twice
+	// 1 and 5 to 7 are missing.
+	store.commit(t, flow("holes", holes, 2, time.Minute), heartbeat("holes", holes, 3, time.Minute, time.Minute), flow("holes", holes, 4, time.Minute), flow("holes", holes, 8, time.Minute))
+	// 3 to 9 are gone, named twice; 10 is missing; and what an earlier session lost at its end.
+	store.commit(t, flow("explained", explained, 1, time.Minute), heartbeat("explained", explained, 2, time.Minute, time.Minute), flow("explained", explained, 11, time.Minute),
+		gap("explained", explained, explained, 12, 3, 7), gap("explained", explained, explained, 13, 5, 9), gap("explained", explained, silent, 14, 1, 20),
+		gap("explained", explained, silent, 15, 0, 0))
+	// Began before the time that is looked at: 1 to 99 are not asked for.
+	store.commit(t, flow("older", older, 90, 2*time.Hour), heartbeat("older", older, 100, 30*time.Minute, 3*time.Hour), flow("older", older, 101, time.Minute), flow("older", older, 103, time.Minute))
+
+	got := texts(t, connect(t, ch, engine.Reader), fmt.Sprintf(`SELECT concat(sensor_id, ' ', toString(session), ' from ', toString(first_sequence), ' to ', toString(highest_sequence), ': ',
+		toString(stored), ' stored, ', toString(gone), ' gone, ', toString(unexplained), ' unexplained')
+		FROM netview.reconciliation(sensor_id = '', since = toDateTime64('%s', 3, 'UTC'))`, now.Add(-time.Hour).Format("2006-01-02 15:04:05.000")))
+	want := []string{
+		fmt.Sprintf("explained %v from 1 to 15: 7 stored, 7 gone, 1 unexplained", explained),
+		fmt.Sprintf("explained %v from 1 to 20: 0 stored, 20 gone, 0 unexplained", silent),
+		fmt.Sprintf("holes %v from 1 to 8: 4 stored, 0 gone, 4 unexplained", holes),
+		fmt.Sprintf("older %v from 101 to 103: 2 stored, 0 gone, 1 unexplained", older),
+		fmt.Sprintf("whole %v from 1 to 4: 4 stored, 0 gone, 0 unexplained", whole),
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -35,6 +35,7 @@ func NewArguments(command *kingpin.CmdClause) Arguments {
 	arguments := Arguments{
 		{parameter: "sensor_id", flag: "sensor-id", help: "One sensor (default: the whole fleet).", sql: sensorID},
 		{parameter: "at", flag: "at", help: "The time to look at: RFC 3339, as 2030-12-31T23:59:00Z, or how long ago, as 5m (default: now).", sql: at},
+		{parameter: "since", flag: "since", help: "The time to look from, in the forms of --at.", standard: "1h", sql: at},
 		{parameter: "page", flag: "page", help: "Page, from 1; one past the end gives the last.", standard: "1", sql: number(1, math.MaxInt32)},
 		{parameter: "page_size", flag: "page-size", help: "Rows of a page, 1 to 500.", standard: "100", sql: number(1, 500)},
 	}

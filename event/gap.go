@@ -7,8 +7,9 @@ import "github.com/google/uuid"
 // session that noticed, which may be a later one of the same sensor.
 type Gap struct {
 	Envelope
-	// OfSession is the session whose numbers First to Last, both included, are gone. Both are 0
-	// where the numbers are not known.
+	// OfSession is the session of which the numbers from First to Last, both
+	// included, are gone, as far as they are not stored. Last is 0 where it is
+	// not known: up to the end of that session.
 	OfSession   uuid.UUID
 	First, Last uint64
 	// Cause is a cause of loss in the words of the heartbeat's losses.

@@ -10,7 +10,7 @@ var (
 var connectionMetrics = family{
 	title:   "Connections",
 	metrics: []*metric{connections, timeWait},
-	collect: func(s *State, emit emit) {
+	collect: func(s *event.State, emit emit) {
 		if s.Snapshot == nil {
 			return
 		}

@@ -15,29 +15,9 @@ import (
 	"github.com/netview-project/netview/event"
 )
 
-// State is what the exporter shows. It must not change once it is given.
-type State struct {
-	// Snapshot is the newest; nil before the first.
-	Snapshot *event.Snapshot
-	// Collections are what the last heartbeat, failed or not, tried to read.
-	Collections []event.Collection
-	// Churn counts the listeners that came and went.
-	Churn event.Churn
-	// Acknowledged is when the newest acknowledged heartbeat was taken; zero if none was.
-	Acknowledged time.Time
-	// Delivered counts acknowledged records by kind.
-	Delivered map[event.Kind]uint64
-	// Waiting snapshots.
-	Waiting int
-	// Losses counts by cause.
-	Losses map[string]uint64
-	// Failures counts the heartbeats at which nothing could be read.
-	Failures uint64
-}
-
 // NewRegistry returns a registry with every metric of a sensor, each with the
 // constant label sensor_id.
-func NewRegistry(resource event.Resource, state func() State) *prometheus.Registry {
+func NewRegistry(resource event.Resource, state func() event.State) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	register := prometheus.WrapRegistererWith(prometheus.Labels{"sensor_id": resource.SensorID}, registry)
 	register.MustRegister(
@@ -54,7 +34,7 @@ var families = []family{connectionMetrics, listenerMetrics, heartbeatMetrics, de
 
 // collector makes const metrics out of one state, so that a scrape never mixes
 // two snapshots.
-type collector struct{ state func() State }
+type collector struct{ state func() event.State }
 
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {

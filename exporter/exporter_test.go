@@ -14,9 +14,9 @@ import (
 	"github.com/netview-project/netview/event"
 )
 
-func state() State {
+func state() event.State {
 	at := time.Unix(1_800_000_000, 500_000_000).UTC()
-	return State{
+	return event.State{
 		Snapshot: &event.Snapshot{
 			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Resource: event.Resource{HostName: "h1", Arch: "amd64", KernelRelease: "6.18.0", Version: "1.2.3"}, Timestamp: at},
 				TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond, Interval: 15 * time.Second, Mode: event.ModeCompatibility,
@@ -28,13 +28,14 @@ func state() State {
 			},
 			Listeners: []*event.Listener{{Transport: "udp", Family: "ipv6", LocalPort: 2152}, {Transport: "udp", Family: "ipv4", LocalPort: 40000, Ephemeral: true}, {Transport: "tcp", Family: "ipv4", LocalPort: 2152}},
 		},
-		Collections:  []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
-		Churn:        event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
-		Acknowledged: at.Add(-15 * time.Second),
-		Delivered:    map[event.Kind]uint64{event.KindHeartbeat: 9},
-		Waiting:      1,
-		Losses:       map[string]uint64{"socket_row_short": 4},
-		Failures:     2,
+		Collections: []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
+		Churn:       event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
+		Delivery: &event.Delivery{
+			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Waiting: 1, Damaged: 1,
+			Events: event.Lane{Records: 5, Bytes: 1000, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
+		},
+		Losses:   map[string]uint64{"socket_row_short": 4},
+		Failures: 2,
 	}
 }
 
@@ -99,7 +100,7 @@ netview_losses_total{cause="socket_row_short",sensor_id="s1"} 4
 # HELP netview_network_namespaces Network namespaces that the newest heartbeat read.
 # TYPE netview_network_namespaces gauge
 netview_network_namespaces{sensor_id="s1"} 2
-# HELP netview_queue_snapshots Snapshots that wait to be sent.
+# HELP netview_queue_snapshots Snapshots that wait to be sent, or are being sent.
 # TYPE netview_queue_snapshots gauge
 netview_queue_snapshots{sensor_id="s1"} 1
 # HELP netview_records_acknowledged_total Records that the collector acknowledged, by kind.
@@ -108,6 +109,26 @@ netview_records_acknowledged_total{kind="heartbeat",sensor_id="s1"} 9
 # HELP netview_sensor_info What the sensor is; always 1.
 # TYPE netview_sensor_info gauge
 netview_sensor_info{arch="amd64",host_name="h1",kernel_release="6.18.0",mode="compatibility",sensor_id="s1",version="1.2.3"} 1
+# HELP netview_spool_bytes What the spool takes on disk and in memory, by lane.
+# TYPE netview_spool_bytes gauge
+netview_spool_bytes{lane="events",sensor_id="s1"} 1000
+netview_spool_bytes{lane="snapshots",sensor_id="s1"} 0
+# HELP netview_spool_damaged_total Segments and snapshots on disk that could not be read to their end.
+# TYPE netview_spool_damaged_total counter
+netview_spool_damaged_total{sensor_id="s1"} 1
+# HELP netview_spool_lost_records_total Records that were lost after they were appended, by cause and kind; the kind is empty where it is not known.
+# TYPE netview_spool_lost_records_total counter
+netview_spool_lost_records_total{cause="spool_full",kind="network_flow",sensor_id="s1"} 3
+# HELP netview_spool_oldest_timestamp_seconds When the oldest record that waits was appended, by lane; absent where none waits.
+# TYPE netview_spool_oldest_timestamp_seconds gauge
+netview_spool_oldest_timestamp_seconds{lane="events",sensor_id="s1"} 1.7999999405e+09
+# HELP netview_spool_on_disk Whether what is sent is kept on disk (1), or in memory only (0).
+# TYPE netview_spool_on_disk gauge
+netview_spool_on_disk{sensor_id="s1"} 1
+# HELP netview_spool_records Records that wait in the spool, by lane.
+# TYPE netview_spool_records gauge
+netview_spool_records{lane="events",sensor_id="s1"} 5
+netview_spool_records{lane="snapshots",sensor_id="s1"} 0
 # HELP netview_tcp_time_wait_sockets TCP sockets in TIME_WAIT.
 # TYPE netview_tcp_time_wait_sockets gauge
 netview_tcp_time_wait_sockets{sensor_id="s1"} 3
@@ -149,7 +170,7 @@ func TestExposition(t *testing.T) {
 }
 
 func TestBeforeTheFirstHeartbeat(t *testing.T) {
-	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() State { return State{} })
+	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() event.State { return event.State{} })
 	n, err := testutil.GatherAndCount(registry, "netview_connections", "netview_heartbeat_taken_timestamp_seconds", "netview_heartbeat_acknowledged_timestamp_seconds")
 	if err != nil || n != 0 {
 		t.Errorf("%d series of a snapshot that does not exist (%v)", n, err)
@@ -166,7 +187,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		s.Snapshot.Connections = append(s.Snapshot.Connections, &event.Connection{State: states[rand.IntN(len(states))], Family: []string{"ipv4", "ipv6"}[i%2],
 			Direction: []string{"inbound", "outbound", "unknown"}[i%3], LocalAddress: address, LocalPort: uint16(i), Process: event.Process{Binary: fmt.Sprint("/bin/", i)}})
 	}
-	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() State { return s })
+	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() event.State { return s })
 	n, err := testutil.GatherAndCount(registry, names()...)
 	const bound = 150
 	if err != nil || n > bound {

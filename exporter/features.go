@@ -14,7 +14,7 @@ var (
 var featureMetrics = family{
 	title:   "Sensor",
 	metrics: []*metric{info, feature},
-	collect: func(s *State, emit emit) {
+	collect: func(s *event.State, emit emit) {
 		if s.Snapshot == nil {
 			return
 		}

@@ -1,5 +1,7 @@
 package exporter
 
+import "github.com/netview-project/netview/event"
+
 var (
 	taken       = gauge("heartbeat_taken_timestamp_seconds", "When the newest heartbeat was taken.")
 	acked       = gauge("heartbeat_acknowledged_timestamp_seconds", "When the newest heartbeat that the collector acknowledged was taken; absent until one is.")
@@ -14,18 +16,14 @@ var (
 var heartbeatMetrics = family{
 	title:   "Heartbeat",
 	metrics: []*metric{taken, acked, interval, duration, failures, success, collectTime, namespaces},
-	collect: func(s *State, emit emit) {
+	collect: func(s *event.State, emit emit) {
 		emit(failures, float64(s.Failures))
 		for _, c := range s.Collections {
-			ok := 1.0
-			if c.Err != nil {
-				ok = 0
-			}
-			emit(success, ok, c.Name)
+			emit(success, truth(c.Err == nil), c.Name)
 			emit(collectTime, c.Took.Seconds(), c.Name)
 		}
-		if !s.Acknowledged.IsZero() {
-			emit(acked, seconds(s.Acknowledged))
+		if d := s.Delivery; d != nil && !d.Acknowledged.IsZero() {
+			emit(acked, seconds(d.Acknowledged))
 		}
 		if s.Snapshot == nil {
 			return

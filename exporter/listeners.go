@@ -24,7 +24,7 @@ var telecomServices = []struct {
 var listenerMetrics = family{
 	title:   "Listeners",
 	metrics: []*metric{listeners, ephemeral, telecom, appeared, vanished},
-	collect: func(s *State, emit emit) {
+	collect: func(s *event.State, emit emit) {
 		for _, transport := range []string{event.TransportTCP, event.TransportUDP} {
 			emit(appeared, float64(s.Churn.Appeared[transport]), transport)
 			emit(vanished, float64(s.Churn.Vanished[transport]), transport)

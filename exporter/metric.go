@@ -1,6 +1,10 @@
 package exporter
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/netview-project/netview/event"
+)
 
 // metric is described once, for the exposition and for docs/metrics.md.
 type metric struct {
@@ -26,11 +30,18 @@ func counter(name, help string, labels ...string) *metric {
 // emit gives one sample; labels are values in the order of the metric's.
 type emit func(m *metric, value float64, labels ...string)
 
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // family is a group of metrics that follow from the same part of the state.
 type family struct {
 	title   string
 	metrics []*metric
-	collect func(*State, emit)
+	collect func(*event.State, emit)
 }
 
 // Description is what docs/metrics.md says of a metric.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/socket"
 )
 
@@ -68,7 +68,7 @@ const collectorPatience = 5 * time.Second
 // configuration, and sends nothing of it. With an endpoint it asks the collector
 // for an answer. Its error is one of the configuration.
 func Check(ctx context.Context, config Config) (Report, error) {
-	config.Interval, config.MaxSnapshots = time.Second, 1 // which take no part in it
+	config.Interval, config.Spool = time.Second, deliver.DefaultOptions() // which take no part in it
 	s, err := New(config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Report{}, err
@@ -93,7 +93,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 		r.Collector = &Answer{Endpoint: s.config.Endpoint}
 		ctx, cancel := context.WithTimeout(ctx, collectorPatience)
 		defer cancel()
-		if _, err := s.client.Send(ctx, plogotlp.NewExportRequest()); err != nil {
+		if err := deliver.Ask(ctx, s.client); err != nil {
 			r.Collector.Error = err.Error()
 		}
 	}

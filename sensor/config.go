@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/deliver"
 )
 
 // Config of a sensor.
@@ -32,8 +33,9 @@ type Config struct {
 	CommandLine bool
 	// Scrub is a regular expression; empty replaces nothing.
 	Scrub string
-	// MaxSnapshots that wait for a collector that is away.
-	MaxSnapshots int
+	// Spool keeps what is sent until it is acknowledged. Its client, resource and
+	// log are the sensor's.
+	Spool deliver.Options
 	// Version of the sensor.
 	Version string
 }
@@ -47,8 +49,8 @@ func (c *Config) Check() error {
 	if c.Interval < time.Second || c.Interval > 5*time.Minute {
 		errs = append(errs, fmt.Errorf("heartbeat interval %v is out of range: 1s to 5m", c.Interval))
 	}
-	if c.MaxSnapshots < 1 {
-		errs = append(errs, fmt.Errorf("number of waiting snapshots %d is out of range: at least 1", c.MaxSnapshots))
+	if c.Endpoint != "" {
+		errs = append(errs, c.Spool.Check())
 	}
 	if _, err := regexp.Compile(c.Scrub); err != nil {
 		errs = append(errs, fmt.Errorf("scrub rule: %w", err))

@@ -18,11 +18,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
-	_ "google.golang.org/grpc/encoding/gzip"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testns"
+	_ "github.com/netview-project/netview/internal/testzstd"
 	"github.com/netview-project/netview/internal/testproc"
+	"github.com/netview-project/netview/sensor/deliver"
 )
 
 // collector is an OTLP/gRPC logs service that keeps what it gets.
@@ -130,7 +131,7 @@ func TestFromSocketsToTheCollector(t *testing.T) {
 	ns := testns.New(t)
 	tcp, udp, client := within(t, ns)
 	c := startCollector(t)
-	s, err := New(Config{SensorID: "end", Interval: time.Second, MaxSnapshots: 40, Proc: "/proc", Endpoint: c.endpoint, Version: "1.2.3"}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "end", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: "/proc", Endpoint: c.endpoint, Version: "1.2.3"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +249,7 @@ func TestFromSocketsToTheCollector(t *testing.T) {
 // TestRunFailsWithACollectorToo: a sensor that can read nothing says so and
 // ends; its queue must not keep it.
 func TestRunFailsWithACollectorToo(t *testing.T) {
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: t.TempDir(), Endpoint: startCollector(t).endpoint}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: t.TempDir(), Endpoint: startCollector(t).endpoint}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +274,7 @@ func TestSensorIDFromTheHostsName(t *testing.T) {
 			if err := errors.Join(unix.Unshare(unix.CLONE_NEWUTS), unix.Sethostname([]byte(name))); err != nil {
 				return err
 			}
-			s, err := New(Config{Interval: time.Second, MaxSnapshots: 1, Proc: "/proc"}, slog.New(slog.DiscardHandler))
+			s, err := New(Config{Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: "/proc"}, slog.New(slog.DiscardHandler))
 			switch {
 			case want == "" && (err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "--sensor-id")):
 				t.Errorf("host name %q: %v, want a word on it and on the flag", name, err)
@@ -291,11 +292,16 @@ func TestSensorIDFromTheHostsName(t *testing.T) {
 func TestStateIsNotTheSensors(t *testing.T) {
 	h := testproc.New(t)
 	h.Write()
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: h.Proc, Endpoint: "grpc://127.0.0.1:9"}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: h.Proc, Endpoint: "grpc://127.0.0.1:9"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.client.Close()
+	spool, err := s.openSpool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spool.Close()
 	if err := s.beat(); err != nil {
 		t.Fatal(err)
 	}

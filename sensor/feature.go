@@ -52,6 +52,15 @@ func features(collections []event.Collection, noDiag error) []Feature {
 	return list
 }
 
+// spoolFeature says whether what is sent is kept on disk.
+func spoolFeature(disk error) Feature {
+	f := Feature{Name: "spool", Gives: "records that outlive the sensor and the host"}
+	if disk != nil {
+		f.Off, f.Remedy = disk.Error(), "give it a directory on a disk with room (--spool.directory)"
+	}
+	return f
+}
+
 // featureStates are the features as the heartbeat carries them.
 func featureStates(list []Feature) map[string]string {
 	states := map[string]string{}

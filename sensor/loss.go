@@ -28,7 +28,12 @@ func LossCauses() []LossCause {
 		{process.CauseDenied, "the sockets' owner where the process may not be read; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"},
 		{process.CauseGone, "the owner, where the process ended while it was read", ""},
 		{process.CauseUnreadable, "the owner, where the process could not be read for another reason", seeLog},
-		{deliver.CauseSuperseded, "the records of the oldest waiting snapshot, for which a full queue had no room", "mend the collector; a larger --queue.snapshots"},
-		{deliver.CauseRefused, "the records of a snapshot that the collector refused for good", seeLog},
+		{deliver.CauseSuperseded, "the records of a snapshot that newer ones took the place of, while the collector was away", "mend the collector"},
+		{deliver.CauseRefused, "records that the collector refused for good", "see the sensor's log, and the directory refused in its spool"},
+		{deliver.CauseFull, "the oldest events, for which the spool had no room", "mend the collector; a larger --spool.events-size, or more room on the disk"},
+		{deliver.CauseExpired, "events that waited too long in the spool", "mend the collector; a longer --spool.events-age"},
+		{deliver.CauseMemory, "the oldest events in memory, while the spool's disk took nothing", "mend the disk, then the collector"},
+		{deliver.CauseCorrupt, "what the spool cannot read any more", "look at the disk"},
+		{deliver.CauseUncleanEnd, "nothing that is counted: a sensor that ended without notice may have had records in memory, while its disk took nothing", "see why it ended"},
 	}
 }

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"log/slog"
 	"maps"
@@ -13,19 +14,15 @@ import (
 	"github.com/netview-project/netview/sensor/deliver"
 )
 
-// requestTimeout bounds one attempt to send; the collector answers after the
-// commit, which may have to wait its turn.
-const requestTimeout = 40 * time.Second
-
 // Sensor is the whole agent. The data's way: sockets and processes → snapshot →
-// queue → collector, with the newest snapshot shown to Prometheus.
+// spool → collector, with the newest snapshot shown to Prometheus.
 type Sensor struct {
 	config    Config
 	log       *slog.Logger
 	resource  event.Resource
 	snapshots *snapshots
 	client    deliver.Client
-	queue     *deliver.Queue // nil without an endpoint
+	spool     atomic.Pointer[deliver.Spool] // nil without an endpoint, and before Run
 	newest    atomic.Pointer[found]
 	failures  atomic.Uint64
 }
@@ -45,7 +42,6 @@ func New(config Config, log *slog.Logger) (*Sensor, error) {
 		if s.client, err = deliver.NewClient(config.Endpoint); err != nil {
 			return nil, err
 		}
-		s.queue = deliver.NewQueue(deliver.Options{Client: s.client, MaxSnapshots: config.MaxSnapshots, RequestTimeout: requestTimeout, Log: log})
 	}
 	return s, nil
 }
@@ -53,55 +49,44 @@ func New(config Config, log *slog.Logger) (*Sensor, error) {
 // Resource identifies the sensor.
 func (s *Sensor) Resource() event.Resource { return s.resource }
 
-// State is what the exporter shows.
-type State struct {
-	// Snapshot is the newest; nil before the first.
-	Snapshot *event.Snapshot
-	// Collections are what the last heartbeat, failed or not, tried to read.
-	Collections []event.Collection
-	// Churn counts the listeners that came and went.
-	Churn event.Churn
-	// Acknowledged is when the newest acknowledged heartbeat was taken.
-	Acknowledged time.Time
-	// Delivered counts acknowledged records by kind.
-	Delivered map[event.Kind]uint64
-	// Waiting snapshots.
-	Waiting int
-	// Losses counts by cause.
-	Losses map[string]uint64
-	// Failures counts the heartbeats at which nothing could be read.
-	Failures uint64
-}
-
-// State returns the state now. It takes no lock that a heartbeat holds while it reads.
-func (s *Sensor) State() State {
-	state := State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
+// State returns the state now. It takes no lock that is held while anything is
+// read, written or sent.
+func (s *Sensor) State() event.State {
+	state := event.State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
 	if newest := s.newest.Load(); newest != nil {
 		state.Snapshot, state.Collections, state.Churn = newest.snapshot, newest.collections, newest.churn
 	}
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
 	}
-	if s.queue != nil {
-		status := s.queue.Status()
-		state.Acknowledged, state.Delivered, state.Waiting = status.Acknowledged, status.Delivered, status.Waiting
-		maps.Copy(state.Losses, status.Losses)
+	if spool := s.spool.Load(); spool != nil {
+		status := spool.Status()
+		state.Delivery = &status
+		maps.Copy(state.Losses, status.Losses())
 	}
 	return state
 }
 
-// Run takes and sends snapshots until ctx ends. It fails only when nothing can
-// be read at the start.
-func (s *Sensor) Run(ctx context.Context) error {
-	// The queue has to end with Run also where Run fails.
+// Run takes and sends snapshots until ctx ends. It fails only at the start: when
+// nothing can be read, or another sensor uses its spool.
+func (s *Sensor) Run(ctx context.Context) (failed error) {
+	// The spool has to end with Run also where Run fails.
 	ctx, stop := context.WithCancel(ctx)
-	var sending sync.WaitGroup
-	if s.queue != nil {
-		sending.Go(func() { s.queue.Run(ctx) })
-		defer s.client.Close()
-	}
-	defer sending.Wait()
 	defer stop()
+	if s.client != nil {
+		defer s.client.Close()
+		spool, err := s.openSpool()
+		if err != nil {
+			return err
+		}
+		var sending sync.WaitGroup
+		sending.Go(func() { spool.Run(ctx) })
+		defer func() {
+			stop()
+			sending.Wait()
+			failed = errors.Join(failed, spool.Close())
+		}()
+	}
 	if err := s.beat(); err != nil {
 		return err
 	}
@@ -113,6 +98,16 @@ func (s *Sensor) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *Sensor) openSpool() (*deliver.Spool, error) {
+	options := s.config.Spool
+	options.Client, options.Resource, options.Log = s.client, s.resource, s.log
+	spool, err := deliver.Open(options)
+	if err == nil {
+		s.spool.Store(spool)
+	}
+	return spool, err
 }
 
 // Take reads the host as each heartbeat does, and returns the snapshot without
@@ -132,9 +127,11 @@ func (s *Sensor) beat() error {
 		s.newest.Store(&f)
 		return err
 	}
-	if s.queue != nil {
-		maps.Copy(f.snapshot.Heartbeat.Losses, s.queue.Status().Losses)
-		s.queue.Append(f.snapshot)
+	if spool := s.spool.Load(); spool != nil {
+		status := spool.Status()
+		maps.Copy(f.snapshot.Heartbeat.Losses, status.Losses())
+		maps.Copy(f.snapshot.Heartbeat.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
+		spool.AppendSnapshot(f.snapshot)
 	}
 	s.newest.Store(&f)
 	return nil

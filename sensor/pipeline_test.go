@@ -10,11 +10,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testproc"
+	"github.com/netview-project/netview/sensor/deliver"
 )
 
 func TestConfigErrorsNameTheSetting(t *testing.T) {
-	good := Config{Interval: 15 * time.Second, MaxSnapshots: 40, Proc: "/proc"}
+	good := Config{Interval: 15 * time.Second, Spool: deliver.DefaultOptions(), Proc: "/proc", Endpoint: "grpc://127.0.0.1:9"}
 	for name, tt := range map[string]struct {
 		change func(*Config)
 		quotes []string
@@ -23,7 +25,8 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		"sensor id":      {func(c *Config) { c.SensorID = "Host 1" }, []string{"sensor_id", "Host 1", "a-z"}},
 		"short interval": {func(c *Config) { c.Interval = time.Millisecond }, []string{"interval", "1ms", "1s to 5m"}},
 		"long interval":  {func(c *Config) { c.Interval = time.Hour }, []string{"interval", "1h0m0s"}},
-		"no queue":       {func(c *Config) { c.MaxSnapshots = 0 }, []string{"snapshots", "0", "at least 1"}},
+		"no spool":       {func(c *Config) { c.Spool.SnapshotsBytes = 0 }, []string{"snapshots", "0 bytes", "at least"}},
+		"no age":         {func(c *Config) { c.Spool.EventsAge = 0 }, []string{"age of events", "0s", "1m0s to"}},
 		"scrub rule":     {func(c *Config) { c.Scrub = "(" }, []string{"scrub rule", "missing closing )"}},
 		"two at once":    {func(c *Config) { c.SensorID, c.Interval = "X", 0 }, []string{"sensor_id", "interval"}},
 		"endpoint":       {func(c *Config) { c.Endpoint = "collector:4317" }, []string{"collector:4317", "grpc://HOST:4317"}},
@@ -45,7 +48,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 func TestSessionIsNewAtEachStart(t *testing.T) {
 	seen := map[uuid.UUID]bool{}
 	for range 3 {
-		s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: "/proc"}, slog.New(slog.DiscardHandler))
+		s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: "/proc"}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +99,7 @@ func TestRunWithoutCollector(t *testing.T) {
 	h := testproc.New(t)
 	h.Socket("tcp", testproc.Any4, 80, testproc.Any4, 0, testproc.Listen, 1, true)
 	h.Write()
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: h.Proc}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: h.Proc}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,7 @@ func TestRunWithoutCollector(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	wait := func(what string, done func(State) bool) {
+	wait := func(what string, done func(event.State) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); !done(s.State()); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
@@ -114,10 +117,10 @@ func TestRunWithoutCollector(t *testing.T) {
 			}
 		}
 	}
-	wait("two heartbeats", func(state State) bool { return state.Snapshot != nil && state.Snapshot.Heartbeat.Heartbeat >= 2 })
+	wait("two heartbeats", func(state event.State) bool { return state.Snapshot != nil && state.Snapshot.Heartbeat.Heartbeat >= 2 })
 	// What becomes unreadable later costs the heartbeats, not the sensor.
 	h.Must(os.RemoveAll(h.Path("100")))
-	wait("a heartbeat that failed", func(state State) bool { return state.Failures > 0 && len(state.Snapshot.Listeners) == 1 })
+	wait("a heartbeat that failed", func(state event.State) bool { return state.Failures > 0 && len(state.Snapshot.Listeners) == 1 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -125,7 +128,7 @@ func TestRunWithoutCollector(t *testing.T) {
 }
 
 func TestRunWithNothingToRead(t *testing.T) {
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: t.TempDir()}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: t.TempDir()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testproc"
+	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/socket"
 )
 
@@ -131,16 +133,22 @@ func TestEphemeral(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsCarryLossesOfTheQueue, which no collector empties here.
-func TestHeartbeatsCarryLossesOfTheQueue(t *testing.T) {
+// TestHeartbeatsCarryLossesOfTheSpool, which no collector empties here.
+func TestHeartbeatsCarryLossesOfTheSpool(t *testing.T) {
 	h := testproc.New(t)
 	h.Socket("tcp", testproc.Any4, 80, testproc.Any4, 0, testproc.Listen, 1, true)
 	h.Write()
-	s, err := New(Config{SensorID: "s", Interval: time.Second, MaxSnapshots: 1, Proc: h.Proc, Endpoint: "grpc://127.0.0.1:9"}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{SensorID: "s", Interval: time.Second, Spool: deliver.DefaultOptions(), Proc: h.Proc, Endpoint: "grpc://127.0.0.1:9"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.client.Close()
+	s.config.Spool.MemoryBytes = 1 // there is no other place
+	spool, err := s.openSpool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spool.Close()
 	sequence := uint64(0)
 	for n, want := range []uint64{0, 0, 2, 4} {
 		if err := s.beat(); err != nil {
@@ -150,12 +158,18 @@ func TestHeartbeatsCarryLossesOfTheQueue(t *testing.T) {
 		if lost := beat.Losses["snapshot_superseded"]; lost != want {
 			t.Errorf("heartbeat %d: %d records superseded, want %d", n+1, lost, want)
 		}
-		if sequence += 2; beat.Sequence != sequence { // a listener and the heartbeat
+		if off := beat.Features["spool"]; !strings.HasPrefix(off, event.FeatureOff) {
+			t.Errorf("heartbeat %d says of the spool, which is in memory: %q", n+1, off)
+		}
+		if sequence += 2; n > 1 {
+			sequence++ // the record of the gap
+		}
+		if beat.Sequence != sequence { // a listener and the heartbeat
 			t.Errorf("heartbeat %d has sequence %d, want %d", n+1, beat.Sequence, sequence)
 		}
 	}
 	// The state is ahead of the newest heartbeat.
-	if state := s.State(); state.Losses["snapshot_superseded"] != 6 || state.Waiting != 1 {
+	if state := s.State(); state.Losses["snapshot_superseded"] != 6 || state.Delivery.Waiting != 1 {
 		t.Errorf("state %+v", state)
 	}
 }

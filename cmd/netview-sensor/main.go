@@ -10,14 +10,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/promslog/flag"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/netview-project/netview/sensor"
+	"github.com/netview-project/netview/sensor/deliver"
 )
 
 func main() {
@@ -35,7 +38,22 @@ func main() {
 	run.Flag("heartbeat.interval", "Time between two heartbeats, 1s to 5m.").Default("15s").DurationVar(&config.Interval)
 	run.Flag("process.command-line", "Store command lines. They often hold secrets: see --process.scrub.").BoolVar(&config.CommandLine)
 	run.Flag("process.scrub", "Regular expression; what it matches in a command line is replaced.").Default(`(?i)(?:password|passwd|token|secret|api[-_]?key)[=: ]\S+`).StringVar(&config.Scrub)
-	run.Flag("queue.snapshots", "Snapshots kept in memory while the collector is away.").Default("40").IntVar(&config.MaxSnapshots)
+	spool := deliver.DefaultOptions()
+	run.Flag("spool.directory", "Where records are kept until the collector acknowledges them. Empty keeps them in memory only.").
+		Default("/var/lib/netview/spool").Envar("NETVIEW_SPOOL_DIRECTORY").StringVar(&spool.Dir)
+	size := func(name, help string, value *int64) {
+		run.Flag(name, help).Default(units.Base2Bytes(*value).String()).BytesVar((*units.Base2Bytes)(value))
+	}
+	age := func(name, help string, value *time.Duration) {
+		run.Flag(name, help).Default(value.String()).DurationVar(value)
+	}
+	size("spool.events-size", "Most that waiting events may take; beyond it the oldest go.", &spool.EventsBytes)
+	age("spool.events-age", "How long events may wait.", &spool.EventsAge)
+	size("spool.snapshots-size", "Most that waiting snapshots may take; beyond it the oldest go.", &spool.SnapshotsBytes)
+	age("spool.snapshots-age", "How long snapshots may wait.", &spool.SnapshotsAge)
+	size("spool.memory", "Most memory for either, while the disk takes nothing.", &spool.MemoryBytes)
+	age("spool.sync-interval", "What was appended is synced to the disk after this time, 10ms to 1m: what a power cut may cost.", &spool.SyncInterval)
+	size("spool.sync-size", "It is synced sooner where it is as much as this.", &spool.SyncBytes)
 	var options webOptions
 	run.Flag("web.max-requests", "Scrapes that are served at a time; 0 for any number.").Default("40").IntVar(&options.maxRequests)
 	run.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&options.path)
@@ -46,6 +64,7 @@ func main() {
 	format := check.Flag("format", "Form of the answer.").Default("table").Enum("table", "json")
 
 	command := kingpin.MustParse(app.Parse(os.Args[1:]))
+	config.Spool = spool
 	config.Version = version.Version
 	if config.Version == "" {
 		config.Version = "unknown"

@@ -6,19 +6,18 @@ import (
 	"time"
 
 	"github.com/netview-project/netview/event"
-	"github.com/netview-project/netview/sensor"
 )
 
 func TestReady(t *testing.T) {
 	now := time.Now()
-	taken := func(age time.Duration) sensor.State {
-		return sensor.State{Snapshot: &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Timestamp: now.Add(-age)}}}}
+	taken := func(age time.Duration) event.State {
+		return event.State{Snapshot: &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Timestamp: now.Add(-age)}}}}
 	}
 	for name, tt := range map[string]struct {
-		state sensor.State
+		state event.State
 		says  string
 	}{
-		"before the first": {sensor.State{}, "no heartbeat"},
+		"before the first": {event.State{}, "no heartbeat"},
 		"current":          {taken(20 * time.Second), ""},
 		"late":             {taken(46 * time.Second), "46s old"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
 
+	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/exporter"
 	"github.com/netview-project/netview/sensor"
 )
@@ -50,7 +51,7 @@ type server struct {
 }
 
 func newServer(s *sensor.Sensor, interval time.Duration, options webOptions) (*server, error) {
-	registry := exporter.NewRegistry(s.Resource(), func() exporter.State { return exporter.State(s.State()) })
+	registry := exporter.NewRegistry(s.Resource(), s.State)
 	mux := http.NewServeMux()
 	mux.Handle(options.path, promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: registry, MaxRequestsInFlight: options.maxRequests}))
 	mux.HandleFunc(healthyPath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "The sensor runs.") })
@@ -88,7 +89,7 @@ func (s *server) serve(log *slog.Logger) error {
 func (s *server) close() { _ = s.http.Close() }
 
 // ready says why the metrics cannot be relied on; nothing where they can.
-func ready(state sensor.State, interval time.Duration, now time.Time) error {
+func ready(state event.State, interval time.Duration, now time.Time) error {
 	if state.Snapshot == nil {
 		return errors.New("no heartbeat has been taken yet")
 	}

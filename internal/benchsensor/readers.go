@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor"
+	"github.com/netview-project/netview/sensor/deliver"
 )
 
 // read is a process that collects with one of the readers in Go, and prints its
@@ -73,7 +74,7 @@ func netview(r *result) (func() error, error) {
 	if err := unix.Stat("/proc/self/ns/net", &here); err != nil {
 		return nil, err
 	}
-	s, err := sensor.New(sensor.Config{SensorID: "bench", Interval: 15 * time.Second, Proc: "/proc", MaxSnapshots: 1}, slog.New(slog.DiscardHandler))
+	s, err := sensor.New(sensor.Config{SensorID: "bench", Interval: 15 * time.Second, Proc: "/proc", Spool: deliver.DefaultOptions()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

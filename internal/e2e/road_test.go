@@ -66,7 +66,7 @@ func startRoad(t *testing.T, ch *testch.Server) *road {
 		"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + collectorMetrics,
 	}, "--config", "../../deploy/collector.yaml")
 	r.sensor = testbin.Start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
-		"--heartbeat.interval", "1s", "--web.listen-address", metrics)
+		"--heartbeat.interval", "1s", "--web.listen-address", metrics, "--spool.directory", t.TempDir())
 	return r
 }
 

@@ -34,7 +34,7 @@ func TestEveryCauseIsExplained(t *testing.T) {
 	var causes []string
 	causes = slices.AppendSeq(causes, maps.Keys(new(socket.Reader).Counts()))
 	causes = slices.AppendSeq(causes, maps.Keys(new(process.Table).Counts()))
-	causes = slices.AppendSeq(causes, maps.Keys(deliver.NewQueue(deliver.Options{}).Status().Losses))
+	causes = append(causes, deliver.Causes()...)
 	for _, cause := range causes {
 		if !strings.Contains(text, "`"+cause+"`") {
 			t.Errorf("the cause %s is not explained", cause)

@@ -206,7 +206,7 @@ func TestReconciliation(t *testing.T) {
 		return &event.Heartbeat{Envelope: envelope(sensor, session, sequence, age), Heartbeat: 1, Uptime: uptime, Mode: event.ModeEBPF}
 	}
 	gap := func(sensor string, session, lost uuid.UUID, sequence, first, last uint64) event.Event {
-		return &event.Gap{Envelope: envelope(sensor, session, sequence, time.Minute), OfSession: lost, First: first, Last: last, Cause: "spool_full", Records: last - first + 1}
+		return &event.Gap{Envelope: envelope(sensor, session, sequence, time.Minute), OfSession: lost, First: first, Last: last, Cause: "spool_full", Records: last - min(first, last)}
 	}
 	whole, holes, explained, older, silent := uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New()
 	connection := &event.Connection{Envelope: envelope("whole", whole, 2, time.Minute), LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()}
@@ -217,7 +217,9 @@ func TestReconciliation(t *testing.T) {
 	// 3 to 9 are gone, named twice; 10 is missing; and what an earlier session lost at its end.
 	store.commit(t, flow("explained", explained, 1, time.Minute), heartbeat("explained", explained, 2, time.Minute, time.Minute), flow("explained", explained, 11, time.Minute),
 		gap("explained", explained, explained, 12, 3, 7), gap("explained", explained, explained, 13, 5, 9), gap("explained", explained, silent, 14, 1, 20),
-		gap("explained", explained, silent, 15, 0, 0))
+		// It ended without notice after 22, whatever that means: 21 is missing.
+		gap("explained", explained, silent, 15, 22, 0))
+	store.commit(t, flow("explained", silent, 24, time.Minute))
 	// Began before the time that is looked at: 1 to 99 are not asked for.
 	store.commit(t, flow("older", older, 90, 2*time.Hour), heartbeat("older", older, 100, 30*time.Minute, 3*time.Hour), flow("older", older, 101, time.Minute), flow("older", older, 103, time.Minute))
 
@@ -226,7 +228,7 @@ func TestReconciliation(t *testing.T) {
 		FROM netview.reconciliation(sensor_id = '', since = toDateTime64('%s', 3, 'UTC'))`, now.Add(-time.Hour).Format("2006-01-02 15:04:05.000")))
 	want := []string{
 		fmt.Sprintf("explained %v from 1 to 15: 7 stored, 7 gone, 1 unexplained", explained),
-		fmt.Sprintf("explained %v from 1 to 20: 0 stored, 20 gone, 0 unexplained", silent),
+		fmt.Sprintf("explained %v from 1 to 24: 1 stored, 22 gone, 1 unexplained", silent),
 		fmt.Sprintf("holes %v from 1 to 8: 4 stored, 0 gone, 4 unexplained", holes),
 		fmt.Sprintf("older %v from 101 to 103: 2 stored, 0 gone, 1 unexplained", older),
 		fmt.Sprintf("whole %v from 1 to 4: 4 stored, 0 gone, 0 unexplained", whole),

@@ -11,14 +11,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,9 +40,10 @@ const (
 
 // Client sends OTLP logs requests to one endpoint.
 type Client interface {
-	// Send returns the answer to a request that was accepted, perhaps in part.
+	// Send returns the answer to a request that was accepted, perhaps in part. The
+	// request is the protobuf of an ExportLogsServiceRequest, compressed by zstd.
 	// Its error is permanent where [Permanent] says so.
-	Send(ctx context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error)
+	Send(ctx context.Context, request []byte) (plogotlp.ExportResponse, error)
 	Close() error
 }
 
@@ -71,11 +73,12 @@ func isHost(u *url.URL) bool {
 
 // Permanent reports whether sending the same request again is pointless. The
 // codes are those that the OTLP specification does not name as retryable, but
-// for two: a refusal for identity may be a mistake that somebody mends, and
-// Unknown is what errors have that tell nothing.
+// for what somebody may mend, since a spool once thrown away is gone: a refusal
+// for identity, and an endpoint that is no OTLP receiver or does not know zstd
+// (Unimplemented, NotFound). Unknown is what errors have that tell nothing.
 func Permanent(err error) bool {
 	switch status.Code(err) {
-	case codes.InvalidArgument, codes.Unimplemented, codes.Internal, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
+	case codes.InvalidArgument, codes.Internal, codes.AlreadyExists, codes.FailedPrecondition:
 		return true
 	}
 	return false
@@ -99,10 +102,7 @@ func withRetryDelay(s *status.Status, delay time.Duration) *status.Status {
 	return s
 }
 
-type grpcClient struct {
-	conn *grpc.ClientConn
-	logs plogotlp.GRPCClient
-}
+type grpcClient struct{ conn *grpc.ClientConn }
 
 // A collector that vanished without a word, or froze, is noticed within one
 // attempt: by then its connection must not be used for the next.
@@ -115,16 +115,69 @@ var reconnect = grpc.ConnectParams{MinConnectTimeout: 20 * time.Second,
 func newGRPC(host string) (*grpcClient, error) {
 	// With its scheme, or a host called "unix" would be taken for one.
 	conn, err := grpc.NewClient("dns:///"+url.PathEscape(host), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithKeepaliveParams(alive), grpc.WithConnectParams(reconnect), grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+		grpc.WithKeepaliveParams(alive), grpc.WithConnectParams(reconnect), grpc.WithCompressor(packed{}), grpc.WithDecompressor(unpacker{}))
 	if err != nil {
 		return nil, fmt.Errorf("OTLP endpoint %s: %w", host, err)
 	}
-	return &grpcClient{conn, plogotlp.NewGRPCClient(conn)}, nil
+	return &grpcClient{conn}, nil
 }
 
-func (c *grpcClient) Send(ctx context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
-	return c.logs.Export(metadata.AppendToOutgoingContext(ctx, sentHeader, sentNow()), request)
+func (c *grpcClient) Send(ctx context.Context, request []byte) (plogotlp.ExportResponse, error) {
+	response := plogotlp.NewExportResponse()
+	var answer []byte
+	ctx = metadata.AppendToOutgoingContext(ctx, sentHeader, sentNow())
+	if err := c.conn.Invoke(ctx, "/opentelemetry.proto.collector.logs.v1.LogsService/Export", request, &answer, grpc.ForceCodecV2(bytesCodec{})); err != nil {
+		return response, err
+	}
+	if err := response.UnmarshalProto(answer); err != nil {
+		return response, status.Errorf(codes.Unavailable, "the answer of %s is not OTLP: %v", c.conn.Target(), err)
+	}
+	return response, nil
 }
+
+// bytesCodec passes on messages that are encoded already.
+type bytesCodec struct{}
+
+func (bytesCodec) Name() string { return "proto" }
+
+func (bytesCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+// packed says of requests, which are compressed already, that they are; unpacker
+// unpacks the answers to them. grpc.WithCompressor is deprecated in favour of a
+// compressor for the whole process, which this must not be: others in it may
+// mean zstd to compress.
+type (
+	packed   struct{}
+	unpacker struct{}
+)
+
+func (packed) Type() string   { return zstdName }
+func (unpacker) Type() string { return zstdName }
+
+func (packed) Do(w io.Writer, p []byte) error {
+	_, err := w.Write(p)
+	return err
+}
+
+func (unpacker) Do(r io.Reader) ([]byte, error) {
+	answer, err := io.ReadAll(io.LimitReader(r, maxMessage))
+	if err != nil {
+		return nil, err
+	}
+	return answers.DecodeAll(answer, nil)
+}
+
+var answers = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxMessage)))
+
+// zstdName is zstd as a grpc-encoding and as a Content-Encoding.
+const zstdName = "zstd"
 
 func (c *grpcClient) Close() error { return c.conn.Close() }
 
@@ -133,17 +186,14 @@ type httpClient struct {
 	client *http.Client
 }
 
-func (c *httpClient) Send(ctx context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+func (c *httpClient) Send(ctx context.Context, request []byte) (plogotlp.ExportResponse, error) {
 	response := plogotlp.NewExportResponse()
-	body, err := request.MarshalProto()
-	if err != nil {
-		return response, status.Errorf(codes.Internal, "encoding the request: %v", err)
-	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(request))
 	if err != nil {
 		return response, status.Errorf(codes.Internal, "making the request: %v", err)
 	}
 	post.Header.Set("Content-Type", "application/x-protobuf")
+	post.Header.Set("Content-Encoding", zstdName)
 	post.Header.Set(sentHeader, sentNow())
 	answer, err := c.client.Do(post)
 	if err != nil {
@@ -172,7 +222,8 @@ func (c *httpClient) Close() error {
 	return nil
 }
 
-// codeOf follows the OTLP specification's table of HTTP codes that may be retried.
+// codeOf follows the OTLP specification's table of HTTP codes that may be
+// retried, and adds what an endpoint answers that is no OTLP receiver.
 func codeOf(code int) codes.Code {
 	switch code {
 	case http.StatusTooManyRequests:
@@ -181,6 +232,14 @@ func codeOf(code int) codes.Code {
 		return codes.Unavailable
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return codes.PermissionDenied
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusNotImplemented:
+		return codes.Unimplemented
 	}
 	return codes.InvalidArgument
+}
+
+// Ask sends a request without records: its answer says that the collector is there.
+func Ask(ctx context.Context, client Client) error {
+	_, err := client.Send(ctx, compressor.EncodeAll(nil, nil))
+	return err
 }

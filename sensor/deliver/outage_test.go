@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -96,15 +94,15 @@ func TestCollectorDiesWithARequest(t *testing.T) {
 			<-release
 			return 0, status.Error(codes.Unavailable, "it is dead")
 		}
-		q := startQueue(t, c.endpoint, 10)
-		q.Append(snapshot(1, 3))
+		q := startSpool(t, c.endpoint)
+		q.AppendSnapshot(snapshot(1, 3))
 		<-took
 		c.stop()
 		_, address, _ := strings.Cut(c.endpoint, "://")
 		next := startCollector(t, protocol, address)
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
-		if _, sequences := next.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || q.Status().Losses[CauseRefused] != 0 {
-			t.Errorf("arrived: %v, losses %v", sequences, q.Status().Losses)
+		if _, sequences := next.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || losses(q)[CauseRefused] != 0 {
+			t.Errorf("arrived: %v, losses %v", sequences, losses(q))
 		}
 	})
 }
@@ -116,11 +114,11 @@ func TestConnectionIsCut(t *testing.T) {
 		c := startCollector(t, protocol, "")
 		_, address, _ := strings.Cut(c.endpoint, "://")
 		p := startProxy(t, address, func(n int) bool { return n > 2 })
-		q := startQueue(t, protocol+"://"+p.address, 10)
-		q.Append(snapshot(1, 3))
+		q := startSpool(t, protocol+"://"+p.address)
+		q.AppendSnapshot(snapshot(1, 3))
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
-		if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || q.Status().Losses[CauseRefused] != 0 {
-			t.Errorf("arrived: %v, losses %v", sequences, q.Status().Losses)
+		if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || losses(q)[CauseRefused] != 0 {
+			t.Errorf("arrived: %v, losses %v", sequences, losses(q))
 		}
 	})
 }
@@ -137,12 +135,12 @@ func TestFrozenConnection(t *testing.T) {
 		c := startCollector(t, protocol, "")
 		_, address, _ := strings.Cut(c.endpoint, "://")
 		p := startProxy(t, address, nil)
-		q := startQueue(t, protocol+"://"+p.address, 10)
+		q := startSpool(t, protocol+"://"+p.address)
 		q.options.RequestTimeout = 2 * time.Second // nothing is sent yet
-		q.Append(snapshot(1, 0))
+		q.AppendSnapshot(snapshot(1, 0))
 		eventually(t, "the first heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		p.frozen.Store(1)
-		q.Append(snapshot(2, 0))
+		q.AppendSnapshot(snapshot(2, 0))
 		eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
 	})
 }
@@ -171,11 +169,11 @@ func TestBrokenAnswers(t *testing.T) {
 		answers[min(n, len(answers))-1](w, r)
 	}))
 	defer server.Close()
-	q := startQueue(t, server.URL, 10)
-	q.Append(snapshot(1, 0))
+	q := startSpool(t, server.URL)
+	q.AppendSnapshot(snapshot(1, 0))
 	eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
-	if n := attempts.Load(); n != int64(len(answers)) || q.Status().Losses[CauseRefused] != 0 {
-		t.Errorf("%d attempts, want one for each of %d answers; losses %v", n, len(answers), q.Status().Losses)
+	if n := attempts.Load(); n != int64(len(answers)) || losses(q)[CauseRefused] != 0 {
+		t.Errorf("%d attempts, want one for each of %d answers; losses %v", n, len(answers), losses(q))
 	}
 }
 
@@ -196,17 +194,14 @@ func TestStop(t *testing.T) {
 					asked <- struct{}{}
 					return answer(n, logs)
 				}
-				client, err := NewClient(c.endpoint)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer client.Close()
-				q := NewQueue(Options{Client: client, MaxSnapshots: 10, RequestTimeout: time.Hour, Log: slog.New(slog.DiscardHandler)})
+				o := options(t, c.endpoint)
+				o.RequestTimeout = time.Hour
+				q := open(t, o)
 				ctx, cancel := context.WithCancel(context.Background())
 				ended := make(chan struct{})
 				go func() { q.Run(ctx); close(ended) }()
-				q.Append(snapshot(1, 1))
-				q.Append(snapshot(2, 1))
+				q.AppendSnapshot(snapshot(1, 1))
+				q.AppendEvents(flows(3))
 				<-asked
 				cancel()
 				select {
@@ -214,8 +209,11 @@ func TestStop(t *testing.T) {
 				case <-time.After(longestRetry / 2): // far more than it takes, and less than the next attempt would
 					t.Fatal("it does not end")
 				}
-				if status := q.Status(); status.Losses[CauseRefused] != 0 || status.Losses[CauseSuperseded] != 0 || status.Waiting != 1 {
+				if status := q.Status(); sumLosses(status) != 0 || status.Waiting != 1 {
 					t.Errorf("status %+v, want nothing lost and one waiting", status)
+				}
+				if err := q.Close(); err != nil {
+					t.Error(err)
 				}
 			})
 		})
@@ -228,12 +226,12 @@ func TestLargeRecords(t *testing.T) {
 	t.Parallel()
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		c := startCollector(t, protocol, "")
-		q := startQueue(t, c.endpoint, 10)
+		q := startSpool(t, c.endpoint)
 		s := snapshot(1, recordsPerRequest)
 		for _, connection := range s.Connections {
 			connection.Process.CommandLine = strings.Repeat("x", 4<<10)
 		}
-		q.Append(s)
+		q.AppendSnapshot(s)
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		kinds, sequences := c.records()
 		slices.Sort(sequences)
@@ -248,11 +246,11 @@ func TestLargeRecords(t *testing.T) {
 	})
 }
 
-// TestPermanent: what is tried again, by the OTLP specification's tables, but
-// for identity and for what says nothing.
+// TestPermanent: what is tried again, by the OTLP specification's tables, and
+// what somebody may mend.
 func TestPermanent(t *testing.T) {
 	again := []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss, codes.ResourceExhausted,
-		codes.PermissionDenied, codes.Unauthenticated, codes.Unknown}
+		codes.PermissionDenied, codes.Unauthenticated, codes.Unknown, codes.Unimplemented, codes.NotFound}
 	for code := codes.OK + 1; code <= codes.Unauthenticated; code++ {
 		err := status.Error(code, "")
 		for _, err := range []error{err, fmt.Errorf("sending: %w", err)} {
@@ -265,24 +263,14 @@ func TestPermanent(t *testing.T) {
 		t.Error("what is no answer is permanent")
 	}
 	againHTTP := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusNotImplemented}
 	for code := 300; code < 600; code++ {
 		if permanent := Permanent(status.Error(codeOf(code), "")); permanent == slices.Contains(againHTTP, code) {
 			t.Errorf("HTTP %d: permanent is %t", code, permanent)
 		}
 	}
 }
-
-// sink takes everything, encoded as HTTP sends it.
-type sink struct{ bytes atomic.Int64 }
-
-func (s *sink) Send(_ context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
-	body, err := request.MarshalProto()
-	s.bytes.Add(int64(len(body)))
-	return plogotlp.NewExportResponse(), err
-}
-
-func (*sink) Close() error { return nil }
 
 // filled is a snapshot whose connections know everything but a command line.
 func filled(n int) *event.Snapshot {
@@ -295,22 +283,4 @@ func filled(n int) *event.Snapshot {
 		c.Duration, c.DurationSource = event.Some(90*time.Second), event.SourceFirstSeen
 	}
 	return s
-}
-
-// BenchmarkDeliver is what sending costs the sensor, but for compression and the network.
-func BenchmarkDeliver(b *testing.B) {
-	const rows = 10_000
-	client := &sink{}
-	q := NewQueue(Options{Client: client, MaxSnapshots: 1, RequestTimeout: time.Minute, Log: slog.New(slog.DiscardHandler)})
-	q.Append(filled(rows))
-	d := q.next(b.Context())
-	b.ReportAllocs()
-	for b.Loop() {
-		client.bytes.Store(0)
-		if err := q.deliver(b.Context(), d); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/record")
-	b.ReportMetric(float64(client.bytes.Load())/rows, "B/record")
 }

@@ -166,7 +166,7 @@ func (r *run) startCollector(ctx context.Context) error {
 func (r *run) startSensor(ctx context.Context, w *watcher) (beats []beat, err error) {
 	o := &r.options
 	if err := r.start("netview-sensor", nil, "--otlp.endpoint", "grpc://"+o.GRPC, "--sensor-id", o.SensorID,
-		"--heartbeat.interval", o.Interval.String(), "--web.listen-address", o.Metrics); err != nil {
+		"--heartbeat.interval", o.Interval.String(), "--web.listen-address", o.Metrics, "--spool.directory", filepath.Join(o.State, "spool")); err != nil {
 		return nil, err
 	}
 	err = r.wait(ctx, func() error {

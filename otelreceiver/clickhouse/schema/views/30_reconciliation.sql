@@ -29,9 +29,10 @@ WITH
     ),
     gone AS
     (
-        SELECT DISTINCT sensor_id, gap_session AS session, gap_first, gap_last
+        -- 0 for the last: up to the end of the session, wherever that was.
+        SELECT DISTINCT sensor_id, gap_session AS session, gap_first, if(gap_last = 0, 0x7FFFFFFFFFFFFFFF, gap_last) AS gap_end, gap_last
         FROM {{database}}.gaps
-        WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND gap_last > 0
+        WHERE timestamp >= {since:DateTime64(3, 'UTC')}
             AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
     ),
     -- A session that is older than `since` counts from its first heartbeat after it.
@@ -84,9 +85,9 @@ WITH
     ),
     explained AS
     (
-        SELECT sensor_id, session, uniqExact(arrayJoin(range(greatest(first, gap_first), least(last, gap_last) + 1))) AS explained
+        SELECT sensor_id, session, uniqExact(arrayJoin(range(greatest(first, gap_first), least(last, gap_end) + 1))) AS explained
         FROM holes INNER JOIN gone USING (sensor_id, session)
-        WHERE gap_first <= last AND gap_last >= first
+        WHERE gap_first <= last AND gap_end >= first
         GROUP BY sensor_id, session
     )
 SELECT

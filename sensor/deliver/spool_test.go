@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,11 +21,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	_ "google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/netview-project/netview/event"
+	_ "github.com/netview-project/netview/internal/testzstd"
 )
 
 const patience = 30 * time.Second
@@ -73,6 +75,9 @@ func (c *collector) Export(ctx context.Context, request plogotlp.ExportRequest) 
 
 func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	if r.Header.Get("Content-Encoding") == zstdName && err == nil {
+		body, err = decompressor.DecodeAll(body, nil)
+	}
 	request := plogotlp.NewExportRequest()
 	if err == nil {
 		err = request.UnmarshalProto(body)
@@ -133,33 +138,72 @@ func startCollector(t *testing.T, protocol, address string) *collector {
 	return c
 }
 
-// startQueue sends to an endpoint until the test ends.
-func startQueue(t *testing.T, endpoint string, maxSnapshots int) *Queue {
+// options of a spool that sends to an endpoint.
+func options(t testing.TB, endpoint string) Options {
 	t.Helper()
 	client, err := NewClient(endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := NewQueue(Options{Client: client, MaxSnapshots: maxSnapshots, RequestTimeout: patience, Log: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { q.Run(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		running.Wait() // hangs, and fails by the test's timeout, where Run does not end with its context
-		client.Close()
-	})
-	return q
+	t.Cleanup(func() { client.Close() })
+	o := DefaultOptions()
+	o.Client, o.Resource, o.Dir, o.Log = client, event.Resource{SensorID: "s", Session: session}, t.TempDir(), slog.New(slog.DiscardHandler)
+	o.RequestTimeout = patience
+	return o
 }
 
-var session = uuid.New()
+// open opens a spool that is closed at the end of the test.
+func open(t testing.TB, o Options) *Spool {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run sends until the returned function, or the end of the test, ends it in
+// good order.
+func run(t testing.TB, s *Spool) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait() // hangs, and fails by the test's timeout, where Run does not end with its context
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// startSpool sends to an endpoint until the test ends.
+func startSpool(t *testing.T, endpoint string) *Spool {
+	t.Helper()
+	s := open(t, options(t, endpoint))
+	run(t, s)
+	return s
+}
+
+// session is that of the child process too.
+var session = func() uuid.UUID {
+	if id, err := uuid.Parse(os.Getenv("NETVIEW_TEST_SESSION")); err == nil {
+		return id
+	}
+	return uuid.New()
+}()
+
+var discard = slog.New(slog.DiscardHandler)
 
 // snapshot has n connections and is told apart by its number.
 func snapshot(number uint64, n int) *event.Snapshot {
 	envelope := event.Envelope{Resource: event.Resource{SensorID: "s", Session: session}, Timestamp: time.Unix(1_800_000_000+int64(number), 0).UTC()}
-	s := &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: envelope, Heartbeat: number, Connections: uint64(n)}}
+	s := &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: envelope, Heartbeat: number, Connections: uint64(n), Mode: event.ModeCompatibility}}
 	for range n {
-		s.Connections = append(s.Connections, &event.Connection{Envelope: envelope, Heartbeat: number, LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()})
+		s.Connections = append(s.Connections, &event.Connection{Envelope: envelope, Heartbeat: number, Family: "ipv6", State: "established", Direction: event.DirectionUnknown,
+			LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()})
 	}
 	return s
 }
@@ -173,7 +217,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-func (q *Queue) acknowledgedNumber() uint64 {
+func (q *Spool) acknowledgedNumber() uint64 {
 	if at := q.Status().Acknowledged; !at.IsZero() {
 		return uint64(at.Unix() - 1_800_000_000)
 	}
@@ -191,11 +235,12 @@ func inBothProtocols(t *testing.T, f func(t *testing.T, protocol string)) {
 func TestSnapshotsArriveWhole(t *testing.T) {
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		c := startCollector(t, protocol, "")
-		q := startQueue(t, c.endpoint, 10)
+		q := startSpool(t, c.endpoint)
 		const rows = 2*recordsPerRequest + 1
 		before := time.Now()
-		q.Append(snapshot(1, rows))
-		q.Append(snapshot(2, 0))
+		q.AppendSnapshot(snapshot(1, rows))
+		eventually(t, "the first heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
+		q.AppendSnapshot(snapshot(2, 0))
 		eventually(t, "both heartbeats acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
 		kinds, sequences := c.records()
 		if kinds[rows] != event.KindHeartbeat.EventName() || len(kinds) != rows+2 || slices.Index(kinds, event.KindHeartbeat.EventName()) != rows {
@@ -216,7 +261,7 @@ func TestSnapshotsArriveWhole(t *testing.T) {
 				t.Errorf("%s is %q", sentHeader, text)
 			}
 		}
-		if status := q.Status(); status.Waiting != 0 || status.Losses[CauseRefused] != 0 || status.Losses[CauseSuperseded] != 0 {
+		if status := q.Status(); status.Waiting != 0 || status.Losses()[CauseRefused] != 0 || status.Losses()[CauseSuperseded] != 0 {
 			t.Errorf("status %+v", status)
 		}
 	})
@@ -232,8 +277,8 @@ func TestHeartbeatWaitsForEveryRow(t *testing.T) {
 		}
 		return 0, nil
 	}
-	q := startQueue(t, c.endpoint, 10)
-	q.Append(snapshot(1, 3*recordsPerRequest))
+	q := startSpool(t, c.endpoint)
+	q.AppendSnapshot(snapshot(1, 3*recordsPerRequest))
 	for range 2 {
 		<-c.arrive // the other two are answered
 	}
@@ -264,14 +309,14 @@ func TestRetries(t *testing.T) {
 					}
 					return 0, nil
 				}
-				q := startQueue(t, c.endpoint, 10)
-				q.Append(snapshot(1, 3))
+				q := startSpool(t, c.endpoint)
+				q.AppendSnapshot(snapshot(1, 3))
 				eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 				if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) {
 					t.Errorf("arrived: %v", sequences)
 				}
-				if q.Status().Losses[CauseRefused] != 0 {
-					t.Errorf("losses %v", q.Status().Losses)
+				if losses(q)[CauseRefused] != 0 {
+					t.Errorf("losses %v", losses(q))
 				}
 			})
 		})
@@ -291,8 +336,8 @@ func TestCollectorAsksForTime(t *testing.T) {
 			}
 			return 0, nil
 		}
-		q := startQueue(t, c.endpoint, 10)
-		q.Append(snapshot(1, 0))
+		q := startSpool(t, c.endpoint)
+		q.AppendSnapshot(snapshot(1, 0))
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		// The least that was asked is no measure of speed: it is what must not be undercut.
 		if waited := times[1].Sub(times[0]); waited < 2*time.Second {
@@ -304,6 +349,7 @@ func TestCollectorAsksForTime(t *testing.T) {
 // TestRefusals: what is refused for good is counted and blocks nothing, and its
 // heartbeat is not sent.
 func TestRefusals(t *testing.T) {
+	want := map[string]uint64{"whole": 4, "in part": 2}
 	for name, answer := range map[string]func(n int, _ plog.Logs) (int64, error){
 		"whole": func(n int, _ plog.Logs) (int64, error) {
 			if n == 1 {
@@ -322,44 +368,22 @@ func TestRefusals(t *testing.T) {
 			inBothProtocols(t, func(t *testing.T, protocol string) {
 				c := startCollector(t, protocol, "")
 				c.answer = answer
-				q := startQueue(t, c.endpoint, 10)
-				q.Append(snapshot(1, 3))
-				q.Append(snapshot(2, 1))
+				q := startSpool(t, c.endpoint)
+				q.AppendSnapshot(snapshot(1, 3))
+				eventually(t, "the first settled", func() bool { return losses(q)[CauseRefused] > 1 })
+				q.AppendSnapshot(snapshot(2, 1))
 				eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
-				if n := q.Status().Losses[CauseRefused]; n != 4 {
-					t.Errorf("%d records counted as refused, want the 4 of the first snapshot", n)
+				if n := losses(q)[CauseRefused]; n != want[name] {
+					t.Errorf("%d records counted as refused, want %d: the heartbeat and the rows that were refused", n, want[name])
+				}
+				if kept, err := filepath.Glob(filepath.Join(q.options.Dir, refusedDir, "*.txt")); err != nil || len(kept) != 1 {
+					t.Errorf("put aside: %v, want one request", kept)
 				}
 				if kinds, sequences := c.records(); slices.Contains(sequences, 4) {
 					t.Errorf("the heartbeat of an incomplete snapshot was sent: %v %v", kinds, sequences)
 				}
 			})
 		})
-	}
-}
-
-// TestFullQueue: the oldest snapshot that waits makes room, whole, and is counted.
-func TestFullQueue(t *testing.T) {
-	c := startCollector(t, "grpc", "")
-	release := make(chan struct{})
-	c.answer = func(n int, _ plog.Logs) (int64, error) {
-		<-release
-		return 0, nil
-	}
-	q := startQueue(t, c.endpoint, 2)
-	q.Append(snapshot(1, 1))
-	eventually(t, "the first under way", func() bool { return q.Status().Waiting == 0 })
-	for number := uint64(2); number <= 5; number++ {
-		q.Append(snapshot(number, 10))
-	}
-	if status := q.Status(); status.Waiting != 2 || status.Losses[CauseSuperseded] != 22 {
-		t.Errorf("status %+v, want 2 waiting and the 22 records of two snapshots superseded", status)
-	}
-	close(release)
-	eventually(t, "the newest acknowledged", func() bool { return q.acknowledgedNumber() == 5 })
-	_, sequences := c.records()
-	slices.Sort(sequences)
-	if len(sequences) != 24 || sequences[2] != 25 {
-		t.Errorf("arrived: %v, want 1, 2 and from 25 on", sequences)
 	}
 }
 
@@ -373,8 +397,8 @@ func TestCollectorAppears(t *testing.T) {
 		}
 		address := placeholder.Addr().String()
 		placeholder.Close()
-		q := startQueue(t, protocol+"://"+address, 10)
-		q.Append(snapshot(1, 2))
+		q := startSpool(t, protocol+"://"+address)
+		q.AppendSnapshot(snapshot(1, 2))
 		time.Sleep(50 * time.Millisecond) // an attempt or two without a collector
 		c := startCollector(t, protocol, address)
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
@@ -406,13 +430,28 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// BenchmarkAppend is what a heartbeat costs before anything is sent.
-func BenchmarkAppend(b *testing.B) {
-	s := snapshot(1, 1000)
-	q := NewQueue(Options{MaxSnapshots: 1})
-	b.ReportAllocs()
-	for b.Loop() {
-		q.Append(s)
+// flows are events, each with a number of its own as its source port.
+func flows(n int) []event.Event {
+	events := make([]event.Event, n)
+	for i := range events {
+		events[i] = &event.NetworkFlow{Envelope: event.Envelope{Resource: event.Resource{SensorID: "s", Session: session}, Timestamp: time.Unix(1_800_000_000, 0).UTC()},
+			Ends: event.Ends{Netns: 1, Transport: "tcp", Family: "ipv4", SourceAddress: netip.MustParseAddr("192.0.2.1"), SourcePort: uint16(i),
+				DestinationAddress: netip.MustParseAddr("198.51.100.77"), DestinationPort: 443},
+			Direction: event.DirectionOutbound, DirectionSource: "connect", BytesSent: uint64(i), BytesReceived: 4711, FinalState: event.FinalEstablished, FinalDetail: "fin",
+			Process:  event.Process{PID: event.Some(uint32(4711)), Binary: "/usr/sbin/nginx", Name: "nginx", User: "www-data"},
+			Duration: event.Some(90 * time.Millisecond), DurationSource: "connect"}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1001, "ns/record")
+	return events
+}
+
+func losses(s *Spool) map[string]uint64 {
+	status := s.Status()
+	return status.Losses()
+}
+
+func sumLosses(status event.Delivery) (total uint64) {
+	for _, n := range status.Losses() {
+		total += n
+	}
+	return total
 }

@@ -1,0 +1,61 @@
+package event
+
+import "time"
+
+// State is what a sensor shows of itself at one moment.
+type State struct {
+	// Snapshot is the newest; nil before the first.
+	Snapshot *Snapshot
+	// Collections are what the last heartbeat, failed or not, tried to read.
+	Collections []Collection
+	// Churn counts the listeners that came and went.
+	Churn Churn
+	// Failures counts the heartbeats at which nothing could be read.
+	Failures uint64
+	// Losses counts by cause.
+	Losses map[string]uint64
+	// Delivery is nil where nothing is sent.
+	Delivery *Delivery
+}
+
+// Delivery is how far records have come on their way to the collector.
+type Delivery struct {
+	// Acknowledged is when the newest acknowledged heartbeat was taken; zero if none was.
+	Acknowledged time.Time
+	// Delivered counts acknowledged records by kind.
+	Delivered map[Kind]uint64
+	// Lost counts lost records by cause and kind. The kind is empty where it is
+	// not known.
+	Lost map[string]map[Kind]uint64
+	// Waiting snapshots, the one being sent among them.
+	Waiting int
+	// Events and Snapshots are the lanes of the spool.
+	Events, Snapshots Lane
+	// Disk is why nothing is kept on disk; nil where it is.
+	Disk error
+	// Damaged counts segments and snapshots on disk that could not be read to
+	// their end.
+	Damaged uint64
+}
+
+// Lane is what waits in a lane of the spool.
+type Lane struct {
+	// Records that are neither acknowledged nor being sent.
+	Records uint64
+	// Bytes that the lane takes, on disk and in memory.
+	Bytes int64
+	// Oldest is when the oldest of its records was appended; zero where there is none.
+	Oldest time.Time
+}
+
+// Losses counts lost records by cause.
+func (d *Delivery) Losses() map[string]uint64 {
+	losses := map[string]uint64{}
+	for cause, kinds := range d.Lost {
+		losses[cause] = 0
+		for _, n := range kinds {
+			losses[cause] += n
+		}
+	}
+	return losses
+}

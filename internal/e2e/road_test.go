@@ -53,6 +53,8 @@ type road struct {
 	collector, sensor *testbin.Program
 	metricsURL        string
 	healthURL         string
+	startCollector    func() *testbin.Program
+	startSensor       func() *testbin.Program
 }
 
 // startRoad starts collector and sensor in front of a ClickHouse that may be down.
@@ -60,13 +62,19 @@ func startRoad(t *testing.T, ch *testch.Server) *road {
 	grpc, http, health, metrics := testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t)
 	_, collectorMetrics, _ := net.SplitHostPort(testch.FreeAddress(t))
 	r := &road{t: t, clickhouse: ch, metricsURL: "http://" + metrics + "/metrics", healthURL: "http://" + health + "/"}
-	r.collector = testbin.Start(t, "netview-collector", []string{
-		"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
-		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http,
-		"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + collectorMetrics,
-	}, "--config", "../../deploy/collector.yaml")
-	r.sensor = testbin.Start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
-		"--heartbeat.interval", "1s", "--web.listen-address", metrics, "--spool.directory", t.TempDir())
+	r.startCollector = func() *testbin.Program {
+		return testbin.Start(t, "netview-collector", []string{
+			"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
+			"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http,
+			"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + collectorMetrics,
+		}, "--config", "../../deploy/collector.yaml")
+	}
+	spool := t.TempDir()
+	r.startSensor = func() *testbin.Program {
+		return testbin.Start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
+			"--heartbeat.interval", "1s", "--web.listen-address", metrics, "--spool.directory", spool)
+	}
+	r.collector, r.sensor = r.startCollector(), r.startSensor()
 	return r
 }
 
@@ -185,6 +193,46 @@ func TestOutages(t *testing.T) {
 	if n := r.number(missing); n != 0 {
 		t.Errorf("%d records before the newest heartbeat are missing", n)
 	}
+}
+
+// TestKills: collector and sensor are killed while records are on their way. Each
+// number of both sessions is stored, and the unclean end is told.
+func TestKills(t *testing.T) {
+	r := startRoad(t, testch.Start(t))
+	r.heartbeats(2)
+	kill(t, r.collector)
+	r.waiting()
+	kill(t, r.sensor)
+	r.collector, r.sensor = r.startCollector(), r.startSensor()
+	const gaps = "SELECT count() FROM netview.gaps WHERE cause = 'unclean_end' AND gap_session != session AND gap_last = 0"
+	eventually(t, func() string {
+		var ended, sessions uint64
+		if err := r.row(gaps, &ended); err != nil || ended != 1 {
+			return fmt.Sprintf("%d gap records tell of the unclean end (%v), want 1", ended, err)
+		}
+		if err := r.row("SELECT uniqExact(session) FROM netview.heartbeats", &sessions); err != nil || sessions != 2 {
+			return fmt.Sprintf("heartbeats of %d sessions (%v), want 2", sessions, err)
+		}
+		return ""
+	})
+	eventually(t, func() string {
+		const reconciled = "SELECT count(), sum(unexplained), sum(gone) FROM netview.reconciliation(sensor_id = 'road', since = now64(3, 'UTC') - INTERVAL 1 HOUR)"
+		var sessions, unexplained, gone uint64
+		if err := r.row(reconciled, &sessions, &unexplained, &gone); err != nil || sessions != 2 || unexplained != 0 || gone != 0 {
+			return fmt.Sprintf("%d sessions, %d numbers unexplained, %d gone (%v); want 2, and every number stored", sessions, unexplained, gone, err)
+		}
+		return ""
+	})
+	r.sensor.Stop()
+	r.collector.Stop()
+}
+
+func kill(t *testing.T, p *testbin.Program) {
+	t.Helper()
+	if err := p.Command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.Wait()
 }
 
 // TestNamespaces: what lives in a namespace that only a mount holds, and in one

@@ -21,8 +21,8 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testns"
-	_ "github.com/netview-project/netview/internal/testzstd"
 	"github.com/netview-project/netview/internal/testproc"
+	_ "github.com/netview-project/netview/internal/testzstd"
 	"github.com/netview-project/netview/sensor/deliver"
 )
 

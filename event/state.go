@@ -40,7 +40,7 @@ type Delivery struct {
 
 // Lane is what waits in a lane of the spool.
 type Lane struct {
-	// Records that are neither acknowledged nor being sent.
+	// Records that are not acknowledged, those being sent among them.
 	Records uint64
 	// Bytes that the lane takes, on disk and in memory.
 	Bytes int64

@@ -22,6 +22,7 @@ type eventLane struct {
 	journal *journal // nil without a directory
 	parts   []*part  // oldest first
 	bytes   int64    // of all parts
+	sending uint64   // records that senders took, and that are not settled
 	mark    mark     // the end of the newest part on disk that was freed
 }
 
@@ -310,6 +311,7 @@ func (l *eventLane) take() *ticket {
 		}
 		p.taken++
 		p.rest.remove(&e.header)
+		l.sending += e.records()
 		return &ticket{e, p, p.taken - 1}
 	}
 	return nil
@@ -347,6 +349,7 @@ func (l *eventLane) read(p *part) (*entry, error) {
 func (l *eventLane) settle(t *ticket) {
 	p := t.part
 	p.done++
+	l.sending -= t.records()
 	p.early[t.position] = t.mark()
 	for {
 		end, is := p.early[p.settled]
@@ -463,14 +466,14 @@ func (l *eventLane) onlyInMemory() bool {
 	return slices.ContainsFunc(l.parts, func(p *part) bool { return p.segment == inMemory && p.done < p.entries })
 }
 
-// waiting is how many records no sender took yet, and the age of the oldest.
+// waiting is how many records are not settled, and when the oldest of them was
+// appended; of a part of which some are settled, when its first was.
 func (l *eventLane) waiting() (records uint64, oldest time.Time) {
+	records = l.sending
 	for _, p := range l.parts {
-		if p.taken < p.entries {
-			records += sum(p.rest.kinds)
-			if oldest.IsZero() {
-				oldest = p.began
-			}
+		records += sum(p.rest.kinds)
+		if p.done < p.entries && oldest.IsZero() {
+			oldest = p.began
 		}
 	}
 	return records, oldest

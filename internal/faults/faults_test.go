@@ -1,0 +1,382 @@
+// Package faults breaks netview in every way it knows while records of known
+// identity are on their way, and counts afterwards.
+package faults
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/internal/testbin"
+	"github.com/netview-project/netview/internal/testch"
+	"github.com/netview-project/netview/otelreceiver/clickhouse"
+	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
+)
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(asSensor); text != "" {
+		if err := beSensor(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	testch.Main(m)
+}
+
+// TestFaults runs for NETVIEW_FAULTS_DURATION (15 s), with the faults that follow
+// from NETVIEW_FAULTS_SEED, which is printed.
+func TestFaults(t *testing.T) {
+	duration, seed := 15*time.Second, uint64(time.Now().UnixNano())
+	if text := os.Getenv("NETVIEW_FAULTS_DURATION"); text != "" {
+		var err error
+		if duration, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("NETVIEW_FAULTS_DURATION: %v", err)
+		}
+	}
+	if text := os.Getenv("NETVIEW_FAULTS_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("NETVIEW_FAULTS_SEED: %v", err)
+		}
+	}
+	t.Logf("NETVIEW_FAULTS_SEED=%d NETVIEW_FAULTS_DURATION=%v", seed, duration)
+	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)))
+	names := slices.Sorted(maps.Keys(w.faults()))
+	for end := time.Now().Add(duration); time.Now().Before(end); {
+		// Each fault comes as often as any other, in an order of its own.
+		for _, i := range w.random.Perm(len(names)) {
+			if time.Now().After(end) {
+				break
+			}
+			w.happened[names[i]]++
+			w.faults()[names[i]]()
+			w.pause(time.Second)
+		}
+	}
+	t.Logf("faults: %v, connections cut: %d", w.happened, w.balancer.cuts)
+	w.settle()
+	w.judge()
+}
+
+// world is everything that can break.
+type world struct {
+	t          *testing.T
+	random     *rand.Rand
+	dir        string
+	clickhouse *testch.Server
+	balancer   *balancer
+	collectors []*collector
+	sensors    []*sensor
+	happened   map[string]int
+}
+
+type collector struct {
+	*testbin.Program
+	endpoint string
+}
+
+// sensor is a process of this test's own binary; see beSensor.
+type sensor struct {
+	orders orders
+	// disk is where its spool lies when it has a disk of its own.
+	disk    string
+	command *exec.Cmd
+	input   io.WriteCloser
+}
+
+func newWorld(t *testing.T, random *rand.Rand) *world {
+	w := &world{t: t, random: random, dir: t.TempDir(), clickhouse: testch.Start(t), happened: map[string]int{}}
+	w.balancer = startBalancer(t, rand.New(rand.NewPCG(random.Uint64(), 1)))
+	for range 2 {
+		w.collectors = append(w.collectors, w.startCollector())
+	}
+	w.retarget()
+	for i := range 3 {
+		name := fmt.Sprintf("faults-%d", i)
+		s := &sensor{orders: orders{SensorID: name, Endpoint: "grpc://" + w.balancer.address, Spool: filepath.Join(w.dir, name), Ledger: filepath.Join(w.dir, name+".ledger"), EventsPerSecond: 1000}}
+		if i == 0 {
+			s.disk = filepath.Join(w.dir, "disk")
+			w.mount(s.disk)
+			s.orders.Spool = filepath.Join(s.disk, "spool")
+		}
+		w.sensors = append(w.sensors, s)
+		w.startSensor(s)
+	}
+	t.Cleanup(func() {
+		for _, s := range w.sensors {
+			_ = s.command.Process.Kill()
+			_ = s.command.Wait()
+		}
+	})
+	return w
+}
+
+// mount makes a small disk; where that is not permitted the sensor shares the
+// disk of the others, and nothing fills it.
+func (w *world) mount(dir string) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := unix.Mount("netview-test", dir, "tmpfs", 0, "size=16m"); err != nil {
+		w.t.Logf("no small disk: %v", err)
+		return
+	}
+	w.t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+func (w *world) startCollector() *collector {
+	grpc, http, health := testch.FreeAddress(w.t), testch.FreeAddress(w.t), testch.FreeAddress(w.t)
+	_, metrics, _ := net.SplitHostPort(testch.FreeAddress(w.t))
+	return &collector{testbin.Start(w.t, "netview-collector", []string{
+		"NETVIEW_CLICKHOUSE_DSN=" + w.clickhouse.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + w.clickhouse.DSN(engine.Owner),
+		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http, "NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
+	}, "--config", "../../deploy/collector.yaml"), grpc}
+}
+
+func (w *world) retarget() {
+	var targets []string
+	for _, c := range w.collectors {
+		targets = append(targets, c.endpoint)
+	}
+	w.balancer.setTargets(targets...)
+}
+
+func (w *world) startSensor(s *sensor) {
+	w.t.Helper()
+	text, err := json.Marshal(s.orders)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.command = exec.Command(os.Args[0])
+	s.command.Env = append(os.Environ(), asSensor+"="+string(text))
+	log, err := os.OpenFile(filepath.Join(w.dir, s.orders.SensorID+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer log.Close()
+	s.command.Stdout, s.command.Stderr = log, log
+	if s.input, err = s.command.StdinPipe(); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := s.command.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) pause(most time.Duration) { time.Sleep(time.Duration(w.random.Int64N(int64(most)))) }
+
+func (w *world) signal(pid int, signals ...syscall.Signal) {
+	for _, s := range signals {
+		_ = syscall.Kill(pid, s) // what has ended by itself is found in the end
+	}
+}
+
+// stopped lets a process stand still for a while.
+func (w *world) stopped(pid int, most time.Duration) {
+	w.signal(pid, syscall.SIGSTOP)
+	w.pause(most)
+	w.signal(pid, syscall.SIGCONT)
+}
+
+func (w *world) anySensor() *sensor        { return w.sensors[w.random.IntN(len(w.sensors))] }
+func (w *world) anyCollector() int         { return w.random.IntN(len(w.collectors)) }
+func (w *world) order(s *sensor, o string) { _, _ = io.WriteString(s.input, o+"\n") }
+
+func (w *world) killSensor() {
+	s := w.anySensor()
+	_ = s.command.Process.Kill()
+	_ = s.command.Wait()
+	w.pause(time.Second)
+	w.startSensor(s)
+}
+
+// replaceCollector kills one; another takes over, on another address.
+func (w *world) replaceCollector() {
+	i := w.anyCollector()
+	_ = w.collectors[i].Command.Process.Kill()
+	w.collectors[i].Wait()
+	w.pause(time.Second)
+	w.collectors[i] = w.startCollector()
+	w.retarget()
+}
+
+func (w *world) killClickHouse() {
+	w.clickhouse.Kill()
+	w.pause(2 * time.Second)
+	w.clickhouse.Restart()
+}
+
+// faults by name. Each is over when it returns, but for what it leaves to heal.
+func (w *world) faults() map[string]func() {
+	faults := map[string]func(){
+		"sensor killed":      w.killSensor,
+		"sensor stopped":     func() { w.stopped(w.anySensor().command.Process.Pid, 2*time.Second) },
+		"collector replaced": w.replaceCollector,
+		"collector stopped":  func() { w.stopped(w.collectors[w.anyCollector()].Command.Process.Pid, 3*time.Second) },
+		"ClickHouse killed":  w.killClickHouse,
+		"ClickHouse stopped": func() { w.stopped(w.clickhouse.PID(), 3*time.Second) },
+		"connections cut":    w.balancer.cut,
+		"requests cut": func() {
+			w.balancer.setCutAfter(64 << 10)
+			w.balancer.cut()
+			w.pause(3 * time.Second)
+			w.balancer.setCutAfter(0)
+		},
+		"clock jumps": func() {
+			s := w.anySensor()
+			wrong := time.Duration(w.random.Int64N(int64(2*time.Hour))) - time.Hour
+			w.order(s, orderClock+wrong.String())
+		},
+		"everything killed": func() {
+			w.clickhouse.Kill()
+			for _, c := range w.collectors {
+				_ = c.Command.Process.Kill()
+				c.Wait()
+			}
+			w.killSensor()
+			w.clickhouse.Restart()
+			for i := range w.collectors {
+				w.collectors[i] = w.startCollector()
+			}
+			w.retarget()
+		},
+	}
+	if disk := w.sensors[0].disk; w.isMount(disk) {
+		faults["disk full"] = func() {
+			ballast := filepath.Join(disk, "ballast")
+			w.clickhouse.Kill() // so that something has to be kept
+			_ = os.WriteFile(ballast, make([]byte, 16<<20), 0o600)
+			w.pause(3 * time.Second)
+			w.clickhouse.Restart()
+			w.pause(2 * time.Second)
+			_ = os.Remove(ballast)
+		}
+	}
+	return faults
+}
+
+func (w *world) isMount(dir string) bool {
+	var of, above unix.Stat_t
+	return unix.Stat(dir, &of) == nil && unix.Stat(w.dir, &above) == nil && of.Dev != above.Dev
+}
+
+// settle lets everything heal, and waits until every spool is empty.
+func (w *world) settle() {
+	w.t.Helper()
+	for _, s := range w.sensors {
+		w.order(s, orderFinish)
+	}
+	for _, s := range w.sensors {
+		ended := make(chan error, 1)
+		go func() { ended <- s.command.Wait() }()
+		select {
+		case err := <-ended:
+			if err != nil {
+				w.t.Errorf("%s: %v\n%s", s.orders.SensorID, err, w.said(s))
+			}
+		case <-time.After(3 * time.Minute):
+			w.t.Fatalf("%s does not come to its end:\n%s", s.orders.SensorID, w.said(s))
+		}
+	}
+}
+
+func (w *world) said(s *sensor) string {
+	text, _ := os.ReadFile(filepath.Join(w.dir, s.orders.SensorID+".log"))
+	return string(text[max(0, len(text)-4000):])
+}
+
+// mayLose are the causes that take records although nothing is broken for good.
+// unclean_end may only where a kill met a disk that took nothing.
+var mayLose = []string{"snapshot_superseded", "spool_full", "spool_memory_full", "unclean_end"}
+
+// judge compares what was made with what is stored and what is told to be lost.
+func (w *world) judge() {
+	w.t.Helper()
+	last := map[string]uint64{} // by session: the highest number whose append returned
+	sensorOf := map[string]*sensor{}
+	for _, s := range w.sensors {
+		file, err := os.Open(s.orders.Ledger)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer file.Close()
+		for lines := bufio.NewScanner(file); lines.Scan(); {
+			session, number, _ := strings.Cut(lines.Text(), " ")
+			n, err := strconv.ParseUint(number, 10, 64)
+			if err != nil {
+				w.t.Fatalf("ledger: %q", lines.Text())
+			}
+			last[session], sensorOf[session] = max(last[session], n), s
+		}
+	}
+	const stored = `(SELECT session, sequence FROM netview.events UNION ALL SELECT session, sequence FROM netview.snapshot_connections
+		UNION ALL SELECT session, sequence FROM netview.heartbeats UNION ALL SELECT session, sequence FROM netview.gaps UNION ALL SELECT session, sequence FROM netview.quarantine)`
+	var made, there, lost, missing uint64
+	for session, n := range last {
+		var have, gone, unexplained, highest uint64
+		w.row(fmt.Sprintf("SELECT uniqExact(sequence) FROM %s WHERE session = '%s' AND sequence <= %d", stored, session, n), &have)
+		w.row(fmt.Sprintf("SELECT max(gone), max(unexplained), max(highest_sequence) FROM netview.reconciliation(sensor_id = '', since = now64(3, 'UTC') - INTERVAL 1 DAY) WHERE session = '%s'", session),
+			&gone, &unexplained, &highest)
+		made, there, lost = made+n, there+have, lost+gone
+		if unexplained != 0 || have+gone < n {
+			missing += n - have
+			w.t.Errorf("session %s: %d appended, %d stored, %d told to be gone, %d unexplained up to %d\n%s", session, n, have, gone, unexplained, highest, w.said(sensorOf[session]))
+		}
+	}
+	w.t.Logf("%d sessions, %d records made, %d of them stored, %d told to be lost, %d missing", len(last), made, there, lost, missing)
+
+	var causes []string
+	w.row("SELECT groupArray(concat(cause, ' ', toString(n))) FROM (SELECT cause, sum(records) AS n FROM netview.gaps FINAL GROUP BY cause ORDER BY cause)", &causes)
+	w.t.Logf("gap records: %v", causes)
+	for _, line := range causes {
+		if cause, _, _ := strings.Cut(line, " "); !slices.Contains(mayLose, cause) {
+			w.t.Errorf("lost by a cause that must not lose: %s", line)
+		}
+	}
+	var rows, distinct, once, flows uint64
+	w.row("SELECT count(), uniqExact(session, sequence), uniqExact(session, bytes_sent) FROM netview.events", &rows, &distinct, &flows)
+	w.row("SELECT count() FROM netview.events FINAL", &once)
+	if once != distinct || flows != distinct {
+		w.t.Errorf("events: %d after merging, %d identities, %d that were made", once, distinct, flows)
+	}
+	w.t.Logf("events: %d rows, %d after merging", rows, once)
+	var beats, broken, twice uint64
+	w.row(`SELECT count(), countIf(h.connections != c.n) FROM netview.heartbeats AS h FINAL
+		LEFT JOIN (SELECT session, heartbeat, uniqExact(sequence) AS n FROM netview.snapshot_connections GROUP BY session, heartbeat) AS c USING (session, heartbeat)`, &beats, &broken)
+	w.row(`SELECT count() FROM (SELECT session, sequence FROM netview.connections(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 500) GROUP BY session, sequence HAVING count() > 1)`, &twice)
+	if beats == 0 || broken != 0 || twice != 0 {
+		w.t.Errorf("%d heartbeats, %d without all of their rows; %d connections twice in the view", beats, broken, twice)
+	}
+}
+
+func (w *world) row(query string, into ...any) {
+	w.t.Helper()
+	conn, err := clickhouse.Open(w.clickhouse.DSN(engine.Reader))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.QueryRow(w.t.Context(), query).Scan(into...); err != nil {
+		w.t.Fatalf("%v\n%s", err, query)
+	}
+}

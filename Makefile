@@ -14,7 +14,7 @@ PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test lint bench bench-receiver bench-sensor generate go npm writable
+.PHONY: all run build deps test test-faults lint bench bench-receiver bench-sensor generate go npm writable
 
 all: build
 
@@ -41,6 +41,13 @@ $(ENGINE): | npm writable
 test: go npm deps build lint $(PROMTOOL)
 	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
+
+FAULTS_DURATION ?= 30m
+
+## test-faults: everything killed, stopped, cut and filled in random order; FAULTS_DURATION=30m FAULTS_SEED=…
+test-faults: go npm deps build
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_FAULTS_DURATION=$(FAULTS_DURATION) NETVIEW_FAULTS_SEED=$(FAULTS_SEED) \
+	go test -count=1 -v -timeout 0 -run TestFaults ./internal/faults
 
 $(PROMTOOL): | go writable
 	@echo "Building promtool $(PROMETHEUS); this is done once …"

@@ -39,10 +39,10 @@ func TestMain(m *testing.M) {
 	testch.Main(m)
 }
 
-// TestFaults runs for NETVIEW_FAULTS_DURATION (15 s), with the faults that follow
+// TestFaults runs for NETVIEW_FAULTS_DURATION (30 s), with the faults that follow
 // from NETVIEW_FAULTS_SEED, which is printed.
 func TestFaults(t *testing.T) {
-	duration, seed := 15*time.Second, uint64(time.Now().UnixNano())
+	duration, seed := 30*time.Second, uint64(time.Now().UnixNano())
 	if text := os.Getenv("NETVIEW_FAULTS_DURATION"); text != "" {
 		var err error
 		if duration, err = time.ParseDuration(text); err != nil {
@@ -305,8 +305,8 @@ func (w *world) said(s *sensor) string {
 	return string(text[max(0, len(text)-4000):])
 }
 
-// mayLose are the causes that take records although nothing is broken for good.
-// unclean_end may only where a kill met a disk that took nothing.
+// mayLose are the causes that take records although nothing is broken for good:
+// on a disk that was full, and a snapshot that newer ones took the place of.
 var mayLose = []string{"snapshot_superseded", "spool_full", "spool_memory_full", "unclean_end"}
 
 // judge compares what was made with what is stored and what is told to be lost.
@@ -331,19 +331,27 @@ func (w *world) judge() {
 	}
 	const stored = `(SELECT session, sequence FROM netview.events UNION ALL SELECT session, sequence FROM netview.snapshot_connections
 		UNION ALL SELECT session, sequence FROM netview.heartbeats UNION ALL SELECT session, sequence FROM netview.gaps UNION ALL SELECT session, sequence FROM netview.quarantine)`
-	var made, there, lost, missing uint64
+	var made, there, lost uint64
 	for session, n := range last {
-		var have, gone, unexplained, highest uint64
+		var have, superseded, gone, unexplained, highest, end uint64
 		w.row(fmt.Sprintf("SELECT uniqExact(sequence) FROM %s WHERE session = '%s' AND sequence <= %d", stored, session, n), &have)
 		w.row(fmt.Sprintf("SELECT max(gone), max(unexplained), max(highest_sequence) FROM netview.reconciliation(sensor_id = '', since = now64(3, 'UTC') - INTERVAL 1 DAY) WHERE session = '%s'", session),
 			&gone, &unexplained, &highest)
+		w.row(fmt.Sprintf("SELECT sumIf(records, cause = 'snapshot_superseded'), countIf(gap_last = 0) FROM netview.gaps FINAL WHERE gap_session = '%s'", session), &superseded, &end)
+		if n > highest && end > 0 {
+			gone += n - highest
+		}
+		s := sensorOf[session]
 		made, there, lost = made+n, there+have, lost+gone
+		w.t.Logf("%s %s: %d appended, %d stored, %d told to be gone, %d of them superseded", s.orders.SensorID, session, n, have, gone, superseded)
 		if unexplained != 0 || have+gone < n {
-			missing += n - have
-			w.t.Errorf("session %s: %d appended, %d stored, %d told to be gone, %d unexplained up to %d\n%s", session, n, have, gone, unexplained, highest, w.said(sensorOf[session]))
+			w.t.Errorf("session %s of %s: %d neither stored nor told to be gone, %d unexplained up to %d\n%s", session, s.orders.SensorID, n-have-gone, unexplained, highest, w.said(s))
+		}
+		if s.disk == "" && gone > superseded {
+			w.t.Errorf("session %s of %s lost %d records, and its disk was never full\n%s", session, s.orders.SensorID, gone-superseded, w.said(s))
 		}
 	}
-	w.t.Logf("%d sessions, %d records made, %d of them stored, %d told to be lost, %d missing", len(last), made, there, lost, missing)
+	w.t.Logf("%d sessions, %d records made, %d of them stored, %d told to be gone", len(last), made, there, lost)
 
 	var causes []string
 	w.row("SELECT groupArray(concat(cause, ' ', toString(n))) FROM (SELECT cause, sum(records) AS n FROM netview.gaps FINAL GROUP BY cause ORDER BY cause)", &causes)

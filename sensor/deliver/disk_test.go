@@ -559,7 +559,8 @@ func smallDisk(t *testing.T, bytes int) string {
 		t.Skipf("mounting a small disk takes root: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		// What a spool that was abandoned has open goes with the process.
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
@@ -669,4 +670,50 @@ func TestMemoryFull(t *testing.T) {
 	if missing := a.unexplained(session, highest); len(missing) != 0 {
 		t.Errorf("missing %v of %d", missing, highest)
 	}
+}
+
+// TestKilledOnAFullDisk twice: each end is told, also that of a session which
+// found the disk full and left nothing there but its name.
+func TestKilledOnAFullDisk(t *testing.T) {
+	o := options(t, "grpc://"+nobody(t))
+	disk := smallDisk(t, 1<<20)
+	o.Dir = filepath.Join(disk, "spool")
+	first := open(t, o)
+	first.AppendEvents(flows(10))
+	if err := first.makeLast(); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.WriteFile(filepath.Join(disk, "ballast"), make([]byte, 2<<20), 0o600)
+	for first.Status().Disk == nil {
+		first.AppendEvents(incompressible(50))
+	}
+	abandon(first)
+	o.Resource.Session = uuid.New()
+	second := open(t, o)
+	second.AppendEvents(incompressible(2000))
+	if !second.diskFull() {
+		t.Fatalf("the disk is not full: %v", second.Status().Disk)
+	}
+	abandon(second)
+	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := deliverAll(t, o)
+	a := c.account(t)
+	for _, ended := range []uuid.UUID{session, o.Resource.Session} {
+		if !slices.ContainsFunc(a.gaps, func(g *event.Gap) bool { return g.OfSession == ended && g.Cause == CauseUncleanEnd && g.Last == 0 }) {
+			t.Errorf("the end of session %v is not told: %+v", ended, a.gaps)
+		}
+	}
+	if a.came[session][10] != 1 {
+		t.Error("what the first session had on disk did not arrive")
+	}
+}
+
+// abandon leaves a spool as a kill does: nothing is written any more, and the
+// kernel takes the lock back.
+func abandon(s *Spool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.lock.Close()
 }

@@ -52,6 +52,7 @@ type part struct {
 	settled int
 	mark    mark
 	early   map[int]mark
+	damaged bool // its end cannot be read, which was told
 
 	rest rest
 }
@@ -134,7 +135,10 @@ func openEvents(s *Spool, dir string, from state, found func(*header)) (*eventLa
 			p.settled, p.mark = from.Entries, from.Mark
 		}
 		if err := l.scan(p, found); err != nil {
-			errs = append(errs, err)
+			if p.damaged = true; !slices.Contains(from.Damaged, segment) {
+				found(nil)
+				errs = append(errs, err)
+			}
 		}
 		p.settled = min(p.settled, p.entries)
 		p.taken, p.done = p.settled, p.settled
@@ -150,7 +154,6 @@ func openEvents(s *Spool, dir string, from state, found func(*header)) (*eventLa
 func (l *eventLane) scan(p *part, found func(*header)) error {
 	reader, err := openSegment(l.journal.path(p.segment))
 	if err != nil {
-		found(nil)
 		return err
 	}
 	defer reader.close()
@@ -164,7 +167,6 @@ func (l *eventLane) scan(p *part, found func(*header)) error {
 			e, err = unmarshal(record)
 		}
 		if err != nil {
-			found(nil)
 			return err
 		}
 		if p.began.IsZero() {
@@ -303,6 +305,7 @@ func (l *eventLane) take() *ticket {
 		}
 		e, err := l.read(p)
 		if err != nil {
+			p.damaged = true
 			l.s.show(func(status *event.Delivery) { status.Damaged++ })
 			l.s.options.Log.Error("A part of the spool cannot be read: its rest is lost and counted", "err", err, "records", sum(p.rest.kinds))
 			l.drop(p, CauseCorrupt)
@@ -459,6 +462,16 @@ func (l *eventLane) cursor() (segment, entries int, end mark) {
 		return p.segment, 0, l.mark
 	}
 	return 0, 0, l.mark
+}
+
+// damaged are the segments whose damage was told.
+func (l *eventLane) damaged() (segments []int) {
+	for _, p := range l.parts {
+		if p.damaged {
+			segments = append(segments, p.segment)
+		}
+	}
+	return segments
 }
 
 // onlyInMemory reports whether entries would be lost with the process.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,6 +123,7 @@ type Spool struct {
 	settled   ranges   // numbers of this session whose fate is known
 	saved     state    // what is on disk; of keepHouse while Run runs
 	lock      *os.File // nil without a directory, or where it cannot be written
+	ends      []lost   // of earlier sessions, told in memory only
 	diskErr   error    // why the disk takes nothing
 	retryDisk time.Time
 	preempt   context.CancelFunc // of the snapshot that is being sent
@@ -217,8 +219,14 @@ func (s *Spool) open() error {
 	for _, l := range damaged.gone {
 		corrupt += l.Records
 	}
-	s.lose(CauseCorrupt, map[event.Kind]uint64{"": corrupt}, damaged.gone)
-	s.save(s.state(false))
+	gone := append(before.Ends, damaged.gone...)
+	s.lose(CauseCorrupt, map[event.Kind]uint64{"": corrupt}, gone)
+	if s.diskErr != nil {
+		s.ends = gone
+	}
+	if s.lock != nil {
+		s.save(s.state(false))
+	}
 	return nil
 }
 
@@ -346,7 +354,7 @@ func (s *Spool) tryDisk(now time.Time, hope bool) {
 		s.diskFailed(err)
 		return
 	}
-	s.diskErr = nil
+	s.diskErr, s.ends = nil, nil
 	s.options.Log.Info("The spool's disk takes records again", "dir", s.options.Dir)
 }
 
@@ -559,7 +567,7 @@ func (s *Spool) makeLast() error {
 	}
 	s.mutex.Lock()
 	now := s.state(false)
-	idle := s.lock == nil || s.diskErr != nil || now == s.saved
+	idle := s.lock == nil || s.diskErr != nil || reflect.DeepEqual(now, s.saved)
 	s.mutex.Unlock()
 	if err != nil || idle {
 		return err
@@ -574,14 +582,12 @@ func (s *Spool) makeLast() error {
 // state is what to remember now.
 func (s *Spool) state(clean bool) state {
 	segment, entries, end := s.events.cursor()
-	return state{Session: s.options.Resource.Session, Clean: clean, Settled: s.settled.contiguous(), Segment: segment, Entries: entries, Mark: end}
+	return state{Session: s.options.Resource.Session, Clean: clean, Settled: s.settled.contiguous(), Segment: segment, Entries: entries, Mark: end,
+		Damaged: s.events.damaged(), Ends: s.ends}
 }
 
-// save writes the state where it has changed and can be written.
+// save writes the state.
 func (s *Spool) save(now state) {
-	if s.lock == nil || s.diskErr != nil || now == s.saved {
-		return
-	}
 	if err := writeState(s.options.Dir, now); err != nil {
 		s.diskFailed(err)
 		return
@@ -594,7 +600,9 @@ func (s *Spool) save(now state) {
 func (s *Spool) Close() error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.save(s.state(!s.events.onlyInMemory() && !s.snapshots.onlyInMemory()))
+	if s.lock != nil && s.diskErr == nil {
+		s.save(s.state(!s.events.onlyInMemory() && !s.snapshots.onlyInMemory()))
+	}
 	err := s.events.close()
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())

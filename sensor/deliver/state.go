@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,11 @@ type state struct {
 	Segment int  `json:"segment"`
 	Entries int  `json:"entries"`
 	Mark    mark `json:"mark"`
+	// Damaged segments whose cost was told.
+	Damaged []int `json:"damaged,omitempty"`
+	// Ends are losses of earlier sessions that were told in memory only, for want
+	// of a disk that takes records.
+	Ends []lost `json:"ends,omitempty"`
 }
 
 const stateFile = "state.json"
@@ -46,15 +52,35 @@ func readState(dir string) (state, error) {
 	return s, nil
 }
 
+// writeState replaces the file as a whole. Where the disk is full it overwrites
+// what is there, which takes no room: a later start must know of this session.
 func writeState(dir string, s state) error {
 	text, err := json.Marshal(s)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(dir, stateFile), text, 0o600, renameio.WithTempDir(dir))
+	if err != nil {
+		return fmt.Errorf("encoding the state of the spool: %w", err)
+	}
+	path := filepath.Join(dir, stateFile)
+	err = renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(dir))
+	if isFull(err) {
+		err = overwrite(path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the state of the spool: %w", err)
 	}
 	return nil
+}
+
+func overwrite(path string, text []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > int64(len(text)) {
+		text = append(text, bytes.Repeat([]byte(" "), int(info.Size())-len(text))...)
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Sync())
 }
 
 // lockDir keeps a second sensor out of a spool, for as long as the file is open.

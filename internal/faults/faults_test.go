@@ -56,7 +56,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	t.Logf("NETVIEW_FAULTS_SEED=%d NETVIEW_FAULTS_DURATION=%v", seed, duration)
-	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)))
+	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)), 3, 1000)
 	names := slices.Sorted(maps.Keys(w.faults()))
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		// Each fault comes as often as any other, in an order of its own.
@@ -76,7 +76,7 @@ func TestFaults(t *testing.T) {
 
 // world is everything that can break.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	random     *rand.Rand
 	dir        string
 	clickhouse *testch.Server
@@ -100,16 +100,19 @@ type sensor struct {
 	input   io.WriteCloser
 }
 
-func newWorld(t *testing.T, random *rand.Rand) *world {
+// newWorld starts ClickHouse, two collectors behind a balancer, and sensors, the
+// first of them on a small disk of its own.
+func newWorld(t testing.TB, random *rand.Rand, sensors, eventsPerSecond int) *world {
 	w := &world{t: t, random: random, dir: t.TempDir(), clickhouse: testch.Start(t), happened: map[string]int{}}
 	w.balancer = startBalancer(t, rand.New(rand.NewPCG(random.Uint64(), 1)))
 	for range 2 {
 		w.collectors = append(w.collectors, w.startCollector())
 	}
 	w.retarget()
-	for i := range 3 {
+	for i := range sensors {
 		name := fmt.Sprintf("faults-%d", i)
-		s := &sensor{orders: orders{SensorID: name, Endpoint: "grpc://" + w.balancer.address, Spool: filepath.Join(w.dir, name), Ledger: filepath.Join(w.dir, name+".ledger"), EventsPerSecond: 1000}}
+		s := &sensor{orders: orders{SensorID: name, Endpoint: "grpc://" + w.balancer.address, Spool: filepath.Join(w.dir, name),
+			Ledger: filepath.Join(w.dir, name+".ledger"), EventsPerSecond: eventsPerSecond}}
 		if i == 0 {
 			s.disk = filepath.Join(w.dir, "disk")
 			w.mount(s.disk)
@@ -386,5 +389,27 @@ func (w *world) row(query string, into ...any) {
 	defer conn.Close()
 	if err := conn.QueryRow(w.t.Context(), query).Scan(into...); err != nil {
 		w.t.Fatalf("%v\n%s", err, query)
+	}
+}
+
+// BenchmarkEventToRow measures the time from an event to its row: the batch that
+// gathers events for 50 ms, the spool, the collector, the commit. ClickHouse's
+// clock is that of the sensor here; `received` is when the insert began.
+func BenchmarkEventToRow(b *testing.B) {
+	for _, rate := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("%d_per_s", rate), func(b *testing.B) {
+			w := newWorld(b, rand.New(rand.NewPCG(1, 0)), 1, rate)
+			time.Sleep(15 * time.Second)
+			w.settle()
+			// Not the first seconds, in which everything starts.
+			var p50, p99, most float64
+			var rows uint64
+			w.row(`SELECT quantileExact(0.5)(ms), quantileExact(0.99)(ms), max(ms), count() FROM
+				(SELECT dateDiff('microsecond', timestamp, received) / 1000 AS ms FROM netview.events WHERE timestamp > (SELECT min(timestamp) + INTERVAL 5 SECOND FROM netview.events))`, &p50, &p99, &most, &rows)
+			b.ReportMetric(p50, "p50-ms")
+			b.ReportMetric(p99, "p99-ms")
+			b.ReportMetric(most, "max-ms")
+			b.ReportMetric(float64(rows)/10, "rows/s")
+		})
 	}
 }

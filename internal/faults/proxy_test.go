@@ -22,7 +22,7 @@ type balancer struct {
 	cuts     int
 }
 
-func startBalancer(t *testing.T, random *rand.Rand) *balancer {
+func startBalancer(t testing.TB, random *rand.Rand) *balancer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -166,7 +166,7 @@ func (r *Reader) readNamespace(ctx context.Context, proc procdir.Dir, ns *ways, 
 			seen.Holder, seen.Ephemeral = HeldByMount, ports
 			return seen, nil
 		}
-		if len(ns.tasks) == 0 || !errors.Is(mountErr, errMoved) {
+		if gone := errors.Is(mountErr, errMoved) || procdir.Gone(mountErr); len(ns.tasks) == 0 || !gone {
 			err = mountErr
 		}
 	}

@@ -413,3 +413,60 @@ func BenchmarkEventToRow(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOutage: ClickHouse is away for NETVIEW_OUTAGE (20 s) at 1,000 events a
+// second. It shows how long catching up takes while events go on, and the most
+// memory that the sensor and the collectors took.
+func BenchmarkOutage(b *testing.B) {
+	outage := 20 * time.Second
+	if text := os.Getenv("NETVIEW_OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil {
+			b.Fatalf("NETVIEW_OUTAGE: %v", err)
+		}
+	}
+	w := newWorld(b, rand.New(rand.NewPCG(1, 0)), 2, 1000)
+	s := w.sensors[1] // the disk of the first is too small for a long outage
+	_ = w.sensors[0].command.Process.Kill()
+	_ = w.sensors[0].command.Wait()
+	w.sensors = w.sensors[1:]
+	time.Sleep(5 * time.Second)
+	w.clickhouse.Kill()
+	time.Sleep(outage)
+	w.clickhouse.Restart()
+	back := time.Now()
+	var behind float64
+	for behind = 1000; behind > 2; time.Sleep(100 * time.Millisecond) {
+		if time.Since(back) > 10*time.Minute {
+			b.Fatalf("%f s behind after ten minutes", behind)
+		}
+		w.row("SELECT dateDiff('millisecond', max(timestamp), now64(3, 'UTC')) / 1000 FROM netview.events", &behind)
+	}
+	b.ReportMetric(time.Since(back).Seconds(), "s-to-catch-up")
+	b.ReportMetric(peakMemory(b, s.command.Process.Pid), "sensor-MB")
+	collectors := 0.0
+	for _, c := range w.collectors {
+		collectors = max(collectors, peakMemory(b, c.Command.Process.Pid))
+	}
+	b.ReportMetric(collectors, "collector-MB")
+	w.settle()
+	var stored, unexplained uint64
+	w.row("SELECT sum(stored), sum(unexplained + gone) FROM netview.reconciliation(sensor_id = 'faults-1', since = now64(3, 'UTC') - INTERVAL 1 DAY)", &stored, &unexplained)
+	b.ReportMetric(float64(stored), "records")
+	b.ReportMetric(float64(unexplained), "not-stored")
+}
+
+// peakMemory of a process, in MB.
+func peakMemory(t testing.TB, pid int) float64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	kB, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kB / 1000
+}

@@ -57,7 +57,7 @@ func NewClient(endpoint string) (Client, error) {
 			return newGRPC(u.Host)
 		case "http":
 			transport := http.DefaultTransport.(*http.Transport).Clone()
-			transport.MaxIdleConnsPerHost = requestsInFlight // the default of 2 closes the others after each use
+			transport.MaxIdleConnsPerHost = eventsInFlight + snapshotsInFlight // the default of 2 closes the others after each use
 			return &httpClient{url: u.JoinPath("v1/logs").String(), client: &http.Client{Transport: transport}}, nil
 		}
 	}

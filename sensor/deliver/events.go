@@ -23,6 +23,7 @@ type eventLane struct {
 	parts   []*part  // oldest first
 	bytes   int64    // of all parts
 	sending uint64   // records that senders took, and that are not settled
+	flying  int      // their bytes
 	mark    mark     // the end of the newest part on disk that was freed
 }
 
@@ -295,8 +296,12 @@ func (l *eventLane) cut(p *part) {
 	}
 }
 
-// take gives the oldest entry that no sender has yet; nil where there is none.
+// take gives the oldest entry that no sender has yet; nil where there is none, or
+// where enough is in flight.
 func (l *eventLane) take() *ticket {
+	if l.flying >= eventBytesInFlight {
+		return nil
+	}
 	for i := 0; i < len(l.parts); {
 		p := l.parts[i]
 		if p.taken == p.entries {
@@ -314,7 +319,7 @@ func (l *eventLane) take() *ticket {
 		}
 		p.taken++
 		p.rest.remove(&e.header)
-		l.sending += e.records()
+		l.sending, l.flying = l.sending+e.records(), l.flying+len(e.body)
 		return &ticket{e, p, p.taken - 1}
 	}
 	return nil
@@ -352,7 +357,7 @@ func (l *eventLane) read(p *part) (*entry, error) {
 func (l *eventLane) settle(t *ticket) {
 	p := t.part
 	p.done++
-	l.sending -= t.records()
+	l.sending, l.flying = l.sending-t.records(), l.flying-len(t.body)
 	p.early[t.position] = t.mark()
 	for {
 		end, is := p.early[p.settled]

@@ -100,8 +100,14 @@ func (o *Options) Check() error {
 	return errors.Join(errs...)
 }
 
-// requestsInFlight of each lane, so that they share the receiver's commits.
-const requestsInFlight = 8
+// Requests in flight share the receiver's commits. A snapshot's are large. Those
+// of events hold what a moment brought, and are never joined: after an outage it
+// takes many at a time to catch up.
+const (
+	snapshotsInFlight  = 8
+	eventsInFlight     = 64
+	eventBytesInFlight = 8 << 20
+)
 
 // diskRetry is how often a disk that takes nothing is tried again.
 const diskRetry = 5 * time.Second
@@ -114,7 +120,8 @@ type Spool struct {
 	failing atomic.Bool
 
 	mutex     sync.Mutex
-	wake      *sync.Cond
+	wake      *sync.Cond // there is an event to send, for one of those who send
+	wakeOther *sync.Cond // there is a snapshot to send
 	stopped   bool
 	sequence  uint64
 	appended  uint64 // events, of this session
@@ -142,7 +149,7 @@ var errNoDir = errors.New("no directory is configured")
 // says so in its status. The only error is a [LockedError].
 func Open(options Options) (*Spool, error) {
 	s := &Spool{options: options, syncNow: make(chan struct{}, 1), shown: event.Delivery{Delivered: map[event.Kind]uint64{}, Lost: map[string]map[event.Kind]uint64{}}}
-	s.wake = sync.NewCond(&s.mutex)
+	s.wake, s.wakeOther = sync.NewCond(&s.mutex), sync.NewCond(&s.mutex)
 	for _, cause := range Causes() {
 		s.shown.Lost[cause] = map[event.Kind]uint64{}
 	}
@@ -255,7 +262,9 @@ func (s *Spool) appendEvents(events []event.Event, now time.Time) {
 		s.appended += e.records()
 	}
 	s.events.append(entries)
-	s.wake.Broadcast()
+	for range entries {
+		s.wake.Signal()
+	}
 	if j := s.events.journal; j != nil && j.unsynced.Load() >= s.options.SyncBytes {
 		select {
 		case s.syncNow <- struct{}{}:
@@ -294,7 +303,7 @@ func (s *Spool) AppendSnapshot(snapshot *event.Snapshot) {
 	if s.stuck && s.preempt != nil {
 		s.preempt() // the newest goes first
 	}
-	s.wake.Broadcast()
+	s.wakeOther.Signal()
 	s.update()
 }
 
@@ -367,10 +376,11 @@ func (s *Spool) Run(ctx context.Context) {
 		s.stopped = true
 		s.mutex.Unlock()
 		s.wake.Broadcast()
+		s.wakeOther.Broadcast()
 	})
 	defer stop()
 	var running sync.WaitGroup
-	for range requestsInFlight {
+	for range eventsInFlight {
 		running.Go(func() { s.sendEvents(ctx) })
 	}
 	running.Go(func() { s.sendSnapshots(ctx) })
@@ -399,6 +409,7 @@ func (s *Spool) sendEvents(ctx context.Context) {
 		s.mutex.Lock()
 		s.conclude(t.entry, err)
 		s.events.settle(t)
+		s.wake.Signal() // there is room in flight
 		s.update()
 		s.mutex.Unlock()
 	}
@@ -451,7 +462,7 @@ func (s *Spool) sendSnapshots(ctx context.Context) {
 			if snapshot = s.snapshots.take(); snapshot != nil {
 				break
 			}
-			s.wake.Wait()
+			s.wakeOther.Wait()
 		}
 		if snapshot == nil {
 			s.mutex.Unlock()
@@ -491,7 +502,7 @@ func (s *Spool) sendSnapshots(ctx context.Context) {
 // acknowledged.
 func (s *Spool) sendSnapshot(ctx context.Context, snapshot *storedSnapshot) error {
 	group, rows := errgroup.WithContext(ctx)
-	group.SetLimit(requestsInFlight)
+	group.SetLimit(snapshotsInFlight)
 	last := len(snapshot.entries) - 1
 	for _, e := range snapshot.entries[:last] {
 		if !snapshot.isSettled(s, e) {

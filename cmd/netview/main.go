@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
 
+	generator "github.com/netview-project/netview/cmd/netview/generate"
 	"github.com/netview-project/netview/cmd/netview/query"
 	"github.com/netview-project/netview/cmd/netview/quickstart"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
@@ -54,6 +55,24 @@ func main() {
 	ask.Flag("timeout", "How long to wait for the answer.").Default("1m").DurationVar(&question.Timeout)
 	question.Embedded = "clickhouse://" + engine.Reader + "@" + quickstart.DefaultClickHouseTCP
 
+	generate := app.Command("generate", "Fill a store with the records of sensors that do not exist: see docs/generate.md.")
+	var fleet generator.Options
+	generate.Flag("seed", "What the fleet follows from: the same seed, start and flags make the same records.").Default("1").Uint64Var(&fleet.Fleet.Seed)
+	generate.Flag("sensors", "Number of sensors, 1 to 2000.").Default("20").IntVar(&fleet.Fleet.Sensors)
+	generate.Flag("connections", "Connections of a sensor in a snapshot, on average.").Default("100").IntVar(&fleet.Fleet.Connections)
+	generate.Flag("short", "Connections of a sensor between two heartbeats, on average: each makes one event or two.").Default("20").IntVar(&fleet.Fleet.Short)
+	generate.Flag("interval", "Time between two heartbeats of a sensor.").Default("15s").DurationVar(&fleet.Fleet.Interval)
+	generate.Flag("start", "Start of the sessions, like 2026-11-24T10:30:00Z (default: so that the last heartbeat is now).").StringVar(&fleet.Start)
+	generate.Flag("from", "Number of the first heartbeat: above 1 it goes on with a fleet that is there.").Default("1").Uint64Var(&fleet.First)
+	generate.Flag("heartbeats", "Number of the last heartbeat (default: 240, an hour; in real time no end).").Uint64Var(&fleet.Last)
+	generate.Flag("real-time", "Send each heartbeat at its time, not as fast as they are taken.").BoolVar(&fleet.RealTime)
+	generate.Flag("endpoint", "Where to send: grpc://HOST:4317 or http://HOST:4318.").Default("grpc://127.0.0.1:4317").StringVar(&fleet.Endpoint)
+	generate.Flag("in-flight", "Heartbeats on their way at once.").Default("256").IntVar(&fleet.InFlight)
+	generate.Flag("request-timeout", "How long to wait for one answer.").Default("30s").DurationVar(&fleet.RequestTimeout)
+	generate.Flag("inside", "Make the same rows by INSERT SELECT inside of ClickHouse, as the user of NETVIEW_CLICKHOUSE_DSN or the file that NETVIEW_CLICKHOUSE_DSN_FILE names.").BoolVar(&fleet.Inside)
+	generate.Flag("clickhouse-dsn", "ClickHouse server for --inside, without a password.").StringVar(&fleet.DSN)
+	generate.Flag("database", "Database on that server.").Envar("NETVIEW_CLICKHOUSE_DATABASE").Default("netview").StringVar(&fleet.Database)
+
 	schema := app.Command("schema", "Print the SQL that makes the tables and views.")
 	database := schema.Flag("database", "Name of the database.").Default("netview").String()
 
@@ -66,6 +85,10 @@ func main() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		exit(query.Run(ctx, question, os.Stdout))
+	case generate.FullCommand():
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		exit(generator.Run(ctx, fleet, os.Stdout))
 	case schema.FullCommand():
 		sql, err := clickhouse.SQL(*database, clickhouse.DefaultRetention())
 		fmt.Print(sql)

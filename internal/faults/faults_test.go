@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,21 +41,35 @@ func TestMain(m *testing.M) {
 // TestFaults runs for NETVIEW_FAULTS_DURATION (30 s), with the faults that follow
 // from NETVIEW_FAULTS_SEED, which is printed.
 func TestFaults(t *testing.T) {
-	duration, seed := 30*time.Second, uint64(time.Now().UnixNano())
+	duration, seed := settings(t)
+	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)), netviewRoad, 3, 1000)
+	w.suffer(duration)
+	w.settle()
+	w.judge()
+	t.Logf("peak memory in MB: %v", w.peak)
+}
+
+// settings are how long a run of faults takes, and from what they follow.
+func settings(t testing.TB) (duration time.Duration, seed uint64) {
+	t.Helper()
+	duration, seed = 30*time.Second, uint64(time.Now().UnixNano())
+	var err error
 	if text := os.Getenv("NETVIEW_FAULTS_DURATION"); text != "" {
-		var err error
 		if duration, err = time.ParseDuration(text); err != nil {
 			t.Fatalf("NETVIEW_FAULTS_DURATION: %v", err)
 		}
 	}
 	if text := os.Getenv("NETVIEW_FAULTS_SEED"); text != "" {
-		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("NETVIEW_FAULTS_SEED: %v", err)
 		}
 	}
 	t.Logf("NETVIEW_FAULTS_SEED=%d NETVIEW_FAULTS_DURATION=%v", seed, duration)
-	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)), 3, 1000)
+	return duration, seed
+}
+
+// suffer lets one fault after the other happen.
+func (w *world) suffer(duration time.Duration) {
 	names := slices.Sorted(maps.Keys(w.faults()))
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		// Each fault comes as often as any other, in an order of its own.
@@ -69,9 +82,7 @@ func TestFaults(t *testing.T) {
 			w.pause(time.Second)
 		}
 	}
-	t.Logf("faults: %v, connections cut: %d", w.happened, w.balancer.cuts)
-	w.settle()
-	w.judge()
+	w.t.Logf("faults: %v, connections cut: %d", w.happened, w.balancer.cuts)
 }
 
 // world is everything that can break.
@@ -79,12 +90,23 @@ type world struct {
 	t          testing.TB
 	random     *rand.Rand
 	dir        string
+	road       road
 	clickhouse *testch.Server
 	balancer   *balancer
 	collectors []*collector
 	sensors    []*sensor
 	happened   map[string]int
+	// peak memory of any process of a name, in MB, as far as it was looked at:
+	// before each kill, and at the end.
+	peak map[string]float64
 }
+
+// The names under which memory is remembered.
+const (
+	aSensor     = "sensor"
+	aCollector  = "collector"
+	aClickHouse = "ClickHouse"
+)
 
 type collector struct {
 	*testbin.Program
@@ -102,11 +124,11 @@ type sensor struct {
 
 // newWorld starts ClickHouse, two collectors behind a balancer, and sensors, the
 // first of them on a small disk of its own.
-func newWorld(t testing.TB, random *rand.Rand, sensors, eventsPerSecond int) *world {
-	w := &world{t: t, random: random, dir: t.TempDir(), clickhouse: testch.Start(t), happened: map[string]int{}}
+func newWorld(t testing.TB, random *rand.Rand, road road, sensors, eventsPerSecond int) *world {
+	w := &world{t: t, random: random, dir: t.TempDir(), road: road, clickhouse: testch.Start(t), happened: map[string]int{}, peak: map[string]float64{}}
 	w.balancer = startBalancer(t, rand.New(rand.NewPCG(random.Uint64(), 1)))
-	for range 2 {
-		w.collectors = append(w.collectors, w.startCollector())
+	for i := range 2 {
+		w.collectors = append(w.collectors, road.start(w, i))
 	}
 	w.retarget()
 	for i := range sensors {
@@ -145,15 +167,6 @@ func (w *world) mount(dir string) {
 			w.t.Error(err)
 		}
 	})
-}
-
-func (w *world) startCollector() *collector {
-	grpc, http, health := testch.FreeAddress(w.t), testch.FreeAddress(w.t), testch.FreeAddress(w.t)
-	_, metrics, _ := net.SplitHostPort(testch.FreeAddress(w.t))
-	return &collector{testbin.Start(w.t, "netview-collector", []string{
-		"NETVIEW_CLICKHOUSE_DSN=" + w.clickhouse.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + w.clickhouse.DSN(engine.Owner),
-		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http, "NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
-	}, "--config", "../../deploy/collector.yaml"), grpc}
 }
 
 func (w *world) retarget() {
@@ -205,10 +218,17 @@ func (w *world) anySensor() *sensor        { return w.sensors[w.random.IntN(len(
 func (w *world) anyCollector() int         { return w.random.IntN(len(w.collectors)) }
 func (w *world) order(s *sensor, o string) { _, _ = io.WriteString(s.input, o+"\n") }
 
+func (w *world) kill(name string, command *exec.Cmd) {
+	w.weigh(name, command.Process.Pid)
+	_ = command.Process.Kill()
+	_ = command.Wait()
+}
+
+func (w *world) weigh(name string, pid int) { w.peak[name] = max(w.peak[name], peakMemory(w.t, pid)) }
+
 func (w *world) killSensor() {
 	s := w.anySensor()
-	_ = s.command.Process.Kill()
-	_ = s.command.Wait()
+	w.kill(aSensor, s.command)
 	w.pause(time.Second)
 	w.startSensor(s)
 }
@@ -216,17 +236,21 @@ func (w *world) killSensor() {
 // replaceCollector kills one; another takes over, on another address.
 func (w *world) replaceCollector() {
 	i := w.anyCollector()
-	_ = w.collectors[i].Command.Process.Kill()
-	w.collectors[i].Wait()
+	w.kill(aCollector, w.collectors[i].Command)
 	w.pause(time.Second)
-	w.collectors[i] = w.startCollector()
+	w.collectors[i] = w.road.start(w, i)
 	w.retarget()
 }
 
 func (w *world) killClickHouse() {
-	w.clickhouse.Kill()
+	w.downClickHouse()
 	w.pause(2 * time.Second)
 	w.clickhouse.Restart()
+}
+
+func (w *world) downClickHouse() {
+	w.weigh(aClickHouse, w.clickhouse.PID())
+	w.clickhouse.Kill()
 }
 
 // faults by name. Each is over when it returns, but for what it leaves to heal.
@@ -251,15 +275,14 @@ func (w *world) faults() map[string]func() {
 			w.order(s, orderClock+wrong.String())
 		},
 		"everything killed": func() {
-			w.clickhouse.Kill()
+			w.downClickHouse()
 			for _, c := range w.collectors {
-				_ = c.Command.Process.Kill()
-				c.Wait()
+				w.kill(aCollector, c.Command)
 			}
 			w.killSensor()
 			w.clickhouse.Restart()
 			for i := range w.collectors {
-				w.collectors[i] = w.startCollector()
+				w.collectors[i] = w.road.start(w, i)
 			}
 			w.retarget()
 		},
@@ -267,7 +290,7 @@ func (w *world) faults() map[string]func() {
 	if disk := w.sensors[0].disk; w.isMount(disk) {
 		faults["disk full"] = func() {
 			ballast := filepath.Join(disk, "ballast")
-			w.clickhouse.Kill() // so that something has to be kept
+			w.downClickHouse() // so that something has to be kept
 			_ = os.WriteFile(ballast, make([]byte, 16<<20), 0o600)
 			w.pause(3 * time.Second)
 			w.clickhouse.Restart()
@@ -287,6 +310,7 @@ func (w *world) isMount(dir string) bool {
 func (w *world) settle() {
 	w.t.Helper()
 	for _, s := range w.sensors {
+		w.weigh(aSensor, s.command.Process.Pid)
 		w.order(s, orderFinish)
 	}
 	for _, s := range w.sensors {
@@ -301,6 +325,10 @@ func (w *world) settle() {
 			w.t.Fatalf("%s does not come to its end:\n%s", s.orders.SensorID, w.said(s))
 		}
 	}
+	for _, c := range w.collectors {
+		w.weigh(aCollector, c.Command.Process.Pid)
+	}
+	w.weigh(aClickHouse, w.clickhouse.PID())
 }
 
 func (w *world) said(s *sensor) string {
@@ -315,27 +343,12 @@ var mayLose = []string{"snapshot_superseded", "spool_full", "spool_memory_full",
 // judge compares what was made with what is stored and what is told to be lost.
 func (w *world) judge() {
 	w.t.Helper()
-	last := map[string]uint64{} // by session: the highest number whose append returned
-	sensorOf := map[string]*sensor{}
-	for _, s := range w.sensors {
-		file, err := os.Open(s.orders.Ledger)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer file.Close()
-		for lines := bufio.NewScanner(file); lines.Scan(); {
-			session, number, _ := strings.Cut(lines.Text(), " ")
-			n, err := strconv.ParseUint(number, 10, 64)
-			if err != nil {
-				w.t.Fatalf("ledger: %q", lines.Text())
-			}
-			last[session], sensorOf[session] = max(last[session], n), s
-		}
-	}
+	sessions := w.ledgers()
 	const stored = `(SELECT session, sequence FROM netview.events UNION ALL SELECT session, sequence FROM netview.snapshot_connections
 		UNION ALL SELECT session, sequence FROM netview.heartbeats UNION ALL SELECT session, sequence FROM netview.gaps UNION ALL SELECT session, sequence FROM netview.quarantine)`
 	var made, there, lost uint64
-	for session, n := range last {
+	for session, l := range sessions {
+		n, s := l.last, l.sensor
 		var have, superseded, gone, unexplained, highest, end uint64
 		w.row(fmt.Sprintf("SELECT uniqExact(sequence) FROM %s WHERE session = '%s' AND sequence <= %d", stored, session, n), &have)
 		w.row(fmt.Sprintf("SELECT max(gone), max(unexplained), max(highest_sequence) FROM netview.reconciliation(sensor_id = '', since = now64(3, 'UTC') - INTERVAL 1 DAY) WHERE session = '%s'", session),
@@ -344,7 +357,6 @@ func (w *world) judge() {
 		if n > highest && end > 0 {
 			gone += n - highest
 		}
-		s := sensorOf[session]
 		made, there, lost = made+n, there+have, lost+gone
 		w.t.Logf("%s %s: %d appended, %d stored, %d told to be gone, %d of them superseded", s.orders.SensorID, session, n, have, gone, superseded)
 		if unexplained != 0 || have+gone < n {
@@ -354,7 +366,7 @@ func (w *world) judge() {
 			w.t.Errorf("session %s of %s lost %d records, and its disk was never full\n%s", session, s.orders.SensorID, gone-superseded, w.said(s))
 		}
 	}
-	w.t.Logf("%d sessions, %d records made, %d of them stored, %d told to be gone", len(last), made, there, lost)
+	w.t.Logf("%d sessions, %d records made, %d of them stored, %d told to be gone", len(sessions), made, there, lost)
 
 	var causes []string
 	w.row("SELECT groupArray(concat(cause, ' ', toString(n))) FROM (SELECT cause, sum(records) AS n FROM netview.gaps FINAL GROUP BY cause ORDER BY cause)", &causes)
@@ -380,6 +392,35 @@ func (w *world) judge() {
 	}
 }
 
+// ledger is what was made in a session.
+type ledger struct {
+	sensor *sensor
+	// last number whose append returned, and how many events had been made by then.
+	last, events uint64
+}
+
+// ledgers by session.
+func (w *world) ledgers() map[string]ledger {
+	w.t.Helper()
+	sessions := map[string]ledger{}
+	for _, s := range w.sensors {
+		file, err := os.Open(s.orders.Ledger)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer file.Close()
+		for lines := bufio.NewScanner(file); lines.Scan(); {
+			var session string
+			l := ledger{sensor: s}
+			if _, err := fmt.Sscan(lines.Text(), &session, &l.last, &l.events); err != nil {
+				w.t.Fatalf("ledger: %q: %v", lines.Text(), err)
+			}
+			sessions[session] = l
+		}
+	}
+	return sessions
+}
+
 func (w *world) row(query string, into ...any) {
 	w.t.Helper()
 	conn, err := clickhouse.Open(w.clickhouse.DSN(engine.Reader))
@@ -398,7 +439,7 @@ func (w *world) row(query string, into ...any) {
 func BenchmarkEventToRow(b *testing.B) {
 	for _, rate := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("%d_per_s", rate), func(b *testing.B) {
-			w := newWorld(b, rand.New(rand.NewPCG(1, 0)), 1, rate)
+			w := newWorld(b, rand.New(rand.NewPCG(1, 0)), netviewRoad, 1, rate)
 			time.Sleep(15 * time.Second)
 			w.settle()
 			// Not the first seconds, in which everything starts.
@@ -425,8 +466,8 @@ func BenchmarkOutage(b *testing.B) {
 			b.Fatalf("NETVIEW_OUTAGE: %v", err)
 		}
 	}
-	w := newWorld(b, rand.New(rand.NewPCG(1, 0)), 2, 1000)
-	s := w.sensors[1] // the disk of the first is too small for a long outage
+	w := newWorld(b, rand.New(rand.NewPCG(1, 0)), netviewRoad, 2, 1000)
+	// The disk of the first is too small for a long outage.
 	_ = w.sensors[0].command.Process.Kill()
 	_ = w.sensors[0].command.Wait()
 	w.sensors = w.sensors[1:]
@@ -443,27 +484,30 @@ func BenchmarkOutage(b *testing.B) {
 		w.row("SELECT dateDiff('millisecond', max(timestamp), now64(3, 'UTC')) / 1000 FROM netview.events", &behind)
 	}
 	b.ReportMetric(time.Since(back).Seconds(), "s-to-catch-up")
-	b.ReportMetric(peakMemory(b, s.command.Process.Pid), "sensor-MB")
-	collectors := 0.0
-	for _, c := range w.collectors {
-		collectors = max(collectors, peakMemory(b, c.Command.Process.Pid))
-	}
-	b.ReportMetric(collectors, "collector-MB")
 	w.settle()
-	var stored, unexplained uint64
-	w.row("SELECT sum(stored), sum(unexplained + gone) FROM netview.reconciliation(sensor_id = 'faults-1', since = now64(3, 'UTC') - INTERVAL 1 DAY)", &stored, &unexplained)
-	b.ReportMetric(float64(stored), "records")
-	b.ReportMetric(float64(unexplained), "not-stored")
+	for name, megabytes := range w.peak {
+		b.ReportMetric(megabytes, name+"-MB")
+	}
+	tally := w.tally(netviewRoad)
+	b.ReportMetric(float64(tally.made), "events")
+	b.ReportMetric(float64(tally.made-tally.stored), "events-lost")
+	var superseded, unexplained uint64
+	w.row("SELECT sum(gone), sum(unexplained) FROM netview.reconciliation(sensor_id = 'faults-1', since = now64(3, 'UTC') - INTERVAL 1 DAY)", &superseded, &unexplained)
+	b.ReportMetric(float64(superseded), "rows-superseded")
+	b.ReportMetric(float64(unexplained), "unexplained")
 }
 
-// peakMemory of a process, in MB.
+// peakMemory of a process, in MB; 0 of one that has ended by itself.
 func peakMemory(t testing.TB, pid int) float64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		t.Fatal(err)
+		return 0
 	}
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	_, after, runs := strings.Cut(string(text), "VmHWM:")
+	if !runs {
+		return 0
+	}
 	kB, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,8 @@ const asSensor = "NETVIEW_FAULTS_SENSOR"
 // orders to a sensor at its start.
 type orders struct {
 	SensorID, Endpoint, Spool string
-	// Ledger gets a line for each append that returned: session, last number.
+	// Ledger gets a line for each append that returned: session, last number,
+	// events made so far.
 	Ledger string
 	// EventsPerSecond that it makes.
 	EventsPerSecond int
@@ -98,7 +99,7 @@ func beSensor(text string) error {
 			spool.AppendEvents(events)
 			last = events[len(events)-1].Env().Sequence
 		}
-		if _, err := fmt.Fprintln(ledger, options.Resource.Session, last); err != nil {
+		if _, err := fmt.Fprintln(ledger, options.Resource.Session, last, m.made); err != nil {
 			return err
 		}
 		select {

@@ -294,7 +294,7 @@ func TestTornTail(t *testing.T) {
 	torn := records[len(records)-1]
 	missing := a.unexplained(session, 60*202)
 	told := slices.ContainsFunc(a.gaps, func(g *event.Gap) bool {
-		return g.Cause == CauseCorrupt && g.OfSession == session && g.First <= torn.First && g.Last == 0
+		return g.Cause == CauseUncleanEnd && g.OfSession == session && g.First <= torn.First && g.Last == 0
 	})
 	if len(missing) != 0 || !told || s.Status().Damaged != 1 {
 		t.Errorf("missing %v, gaps %v, damaged %d; torn %d to %d", missing, a.gaps, s.Status().Damaged, torn.First, torn.Last)

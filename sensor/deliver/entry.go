@@ -111,6 +111,16 @@ func encodePart(events []event.Event, now time.Time) []*entry {
 	return []*entry{e}
 }
 
+// Requests encodes records that have their sequence, in its order, as what
+// [Client.Send] takes: for a sender that keeps no spool.
+func Requests(events []event.Event) [][]byte {
+	var requests [][]byte
+	for _, e := range encode(events, time.Time{}) {
+		requests = append(requests, e.body)
+	}
+	return requests
+}
+
 // marshal is the form on disk: the header's length, the header as JSON, the body.
 func (e *entry) marshal() []byte {
 	text, err := json.Marshal(&e.header)

@@ -115,9 +115,9 @@ type ticket struct {
 const eventsDir = "events"
 
 // openEvents reads what earlier sessions left. found gets the header of each
-// entry in order, and nil where a segment is damaged. The error says what cannot
-// be read.
-func openEvents(s *Spool, dir string, from state, found func(*header)) (*eventLane, error) {
+// entry in order, cannotRead what was not told yet of a segment that cannot be
+// read to its end. The error says what is damaged.
+func openEvents(s *Spool, dir string, from state, found func(*header), cannotRead func(err error, entries int)) (*eventLane, error) {
 	l := &eventLane{s: s, mark: from.Mark}
 	s.events = l // a disk may fail while it is read
 	if dir == "" {
@@ -137,8 +137,10 @@ func openEvents(s *Spool, dir string, from state, found func(*header)) (*eventLa
 		}
 		if err := l.scan(p, found); err != nil {
 			if p.damaged = true; !slices.Contains(from.Damaged, segment) {
-				found(nil)
-				errs = append(errs, err)
+				cannotRead(err, p.entries)
+				if !errors.Is(err, errTorn) {
+					errs = append(errs, err)
+				}
 			}
 		}
 		p.settled = min(p.settled, p.entries)

@@ -176,6 +176,23 @@ func (j *journal) close() error {
 type segmentReader struct {
 	file    *os.File
 	records *wlog.Reader
+	end     *endNoticer
+}
+
+// errTorn says that a segment ends in the middle of a record, as it does when
+// its process was killed or its disk was full while it wrote.
+var errTorn = errors.New("a record is torn")
+
+// endNoticer notices that more was asked for than there is.
+type endNoticer struct {
+	io.Reader
+	reached bool
+}
+
+func (e *endNoticer) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	e.reached = e.reached || err == io.EOF
+	return n, err
 }
 
 func openSegment(path string) (*segmentReader, error) {
@@ -183,17 +200,21 @@ func openSegment(path string) (*segmentReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the spool: %w", err)
 	}
+	end := &endNoticer{Reader: file}
 	// Without a buffer each piece of a record would take three reads.
-	return &segmentReader{file, wlog.NewReader(bufio.NewReaderSize(file, 64<<10))}, nil
+	return &segmentReader{file, wlog.NewReader(bufio.NewReaderSize(end, 64<<10)), end}, nil
 }
 
 // next returns a record, valid until the next call. At the end of the segment
-// the error is io.EOF; any other says where and how the segment is damaged.
+// the error is io.EOF; any other says where and how the segment is damaged, or
+// that it is torn ([errTorn]).
 func (r *segmentReader) next() ([]byte, error) {
 	if r.records.Next() {
 		return r.records.Record(), nil
 	}
-	if err := r.records.Err(); err != nil {
+	if err := r.records.Err(); err != nil && r.end.reached {
+		return nil, fmt.Errorf("segment %s of the spool: %w: %w", filepath.Base(r.file.Name()), errTorn, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("segment %s of the spool is damaged: %w", filepath.Base(r.file.Name()), err)
 	}
 	return nil, io.EOF

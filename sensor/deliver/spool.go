@@ -197,10 +197,8 @@ func (s *Spool) open() error {
 	var err error
 	s.events, err = openEvents(s, dir, before, func(h *header) {
 		damaged.found(h)
-		if h != nil {
-			found(h)
-		}
-	})
+		found(h)
+	}, damaged.cannotRead)
 	errs = append(errs, err)
 	s.snapshots, err = openSnapshots(s, dir, found)
 	errs = append(errs, err)
@@ -420,7 +418,7 @@ func (s *Spool) conclude(e *entry, err error) {
 	if e.Session == s.options.Resource.Session {
 		s.settled.add(e.First, e.Last)
 	}
-	if refused := new(refusal); errors.As(err, &refused) {
+	if refused := new(Refusal); errors.As(err, &refused) {
 		s.refuse(e, refused)
 		return
 	}
@@ -428,15 +426,15 @@ func (s *Spool) conclude(e *entry, err error) {
 }
 
 // refuse puts a request aside that the collector will never take.
-func (s *Spool) refuse(e *entry, refused *refusal) {
+func (s *Spool) refuse(e *entry, refused *Refusal) {
 	l := lost{Session: e.Session, First: e.First, Last: e.Last, Cause: CauseRefused, Records: e.records(), Kinds: e.Kinds}
 	kinds := e.Kinds
-	if refused.records > 0 && refused.records < e.records() {
-		l.Records, l.Kinds = refused.records, nil
-		kinds = map[event.Kind]uint64{"": refused.records}
+	if refused.Records > 0 && refused.Records < e.records() {
+		l.Records, l.Kinds = refused.Records, nil
+		kinds = map[event.Kind]uint64{"": refused.Records}
 		if len(e.Kinds) == 1 {
 			for kind := range e.Kinds {
-				kinds = map[event.Kind]uint64{kind: refused.records}
+				kinds = map[event.Kind]uint64{kind: refused.Records}
 				l.Kinds = kinds
 			}
 		}
@@ -477,7 +475,7 @@ func (s *Spool) sendSnapshots(ctx context.Context) {
 
 		s.mutex.Lock()
 		s.preempt, s.stuck = nil, false
-		var refused *refusal
+		var refused *Refusal
 		switch {
 		case err == nil:
 			s.show(func(status *event.Delivery) {
@@ -531,7 +529,7 @@ func (s *Spool) sendPart(ctx context.Context, snapshot *storedSnapshot, e *entry
 		}
 		s.mutex.Unlock()
 	})
-	var refused *refusal
+	var refused *Refusal
 	if err != nil && !errors.As(err, &refused) {
 		return err
 	}

@@ -261,7 +261,8 @@ func TestSnapshotsArriveWhole(t *testing.T) {
 				t.Errorf("%s is %q", sentHeader, text)
 			}
 		}
-		if status := q.Status(); status.Waiting != 0 || status.Losses()[CauseRefused] != 0 || status.Losses()[CauseSuperseded] != 0 {
+		eventually(t, "nothing left", func() bool { return q.Status().Waiting == 0 })
+		if status := q.Status(); status.Losses()[CauseRefused] != 0 || status.Losses()[CauseSuperseded] != 0 {
 			t.Errorf("status %+v", status)
 		}
 	})

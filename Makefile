@@ -12,9 +12,11 @@ ENGINE := $(STATE)/npm/.installed-$(CHDB)
 LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
+# What the benchmarks compare with; its configuration says where it is built.
+PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test test-faults lint bench bench-receiver bench-sensor generate go npm writable
+.PHONY: all run build deps test test-faults lint bench bench-receiver bench-faults bench-sensor generate go npm writable
 
 all: build
 
@@ -46,8 +48,9 @@ FAULTS_DURATION ?= 30m
 
 ## test-faults: everything killed, stopped, cut and filled in random order; FAULTS_DURATION=30m FAULTS_SEED=…
 test-faults: go npm deps build
-	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_FAULTS_DURATION=$(FAULTS_DURATION) NETVIEW_FAULTS_SEED=$(FAULTS_SEED) \
-	go test -count=1 -v -timeout 0 -run TestFaults ./internal/faults
+	@$(FAULTS) go test -count=1 -v -timeout 0 -run TestFaults ./internal/faults
+
+FAULTS = NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_FAULTS_DURATION=$(FAULTS_DURATION) NETVIEW_FAULTS_SEED=$(FAULTS_SEED)
 
 $(PROMTOOL): | go writable
 	@echo "Building promtool $(PROMETHEUS); this is done once …"
@@ -65,10 +68,16 @@ bench: go
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor; else echo "netview: bench-sensor needs root: it is left out"; fi
 
 ## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
-bench-receiver: deps build
-	@mkdir -p var/bench
-	@test -x var/bench/peer/peer || go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config internal/benchreceiver/peer.yaml
-	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer var/bench/peer/peer
+bench-receiver: deps build $(PEER)
+	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer $(PEER)
+
+## bench-faults: the load and the faults of test-faults, for netview and for that peer; FAULTS_DURATION=… for each of four
+bench-faults: deps build $(PEER)
+	@$(FAULTS) NETVIEW_FAULTS_PEER=$(abspath $(PEER)) go test -run xxx -bench Faults -benchtime 1x -timeout 0 ./internal/faults
+
+$(PEER): internal/benchreceiver/peer.yaml
+	@echo "Building the peer, a Collector of released modules; this is done once …"
+	@go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config $<
 
 ## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
 bench-sensor: go

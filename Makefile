@@ -86,6 +86,8 @@ bench-sensor: go
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
+	@go generate ./sensor/bpf
 
 go npm:
 	@command -v $@ >/dev/null || { echo "netview: $@ is not installed or not in PATH: install it (README, \"Run it\")" >&2; exit 1; }

@@ -18,6 +18,13 @@ const (
 // one of the two ports in the same network namespace.
 const SourceListeningPort = "listening_port"
 
+// SourceConnect and SourceAccept say that a direction, or the beginning of a
+// duration, is that of the call which made the connection.
+const (
+	SourceConnect = "connect"
+	SourceAccept  = "accept"
+)
+
 // SourceFirstSeen says that a duration counts from the first heartbeat that
 // showed the socket, not from its real start.
 const SourceFirstSeen = "first_seen"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/socket"
 )
 
@@ -79,7 +80,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	r := Report{SensorID: s.resource.SensorID, HostName: s.resource.HostName, KernelRelease: s.resource.KernelRelease, Arch: s.resource.Arch,
 		Rights: rights(), Losses: []Loss{}}
 	found, _ := s.snapshots.take() // its error is that of a feature
-	r.Features = features(found.collections, s.snapshots.table.NoDiag)
+	r.Features = append(features(found.collections, s.snapshots.table.NoDiag), probeFeatures(tryProbe(config.EBPF, s.log))...)
 	if found.snapshot != nil {
 		r.count(found.snapshot)
 	}
@@ -98,6 +99,16 @@ func Check(ctx context.Context, config Config) (Report, error) {
 		}
 	}
 	return r, nil
+}
+
+// tryProbe brings the programs into the kernel and out again.
+func tryProbe(asked bool, log *slog.Logger) *probe.Probe {
+	if !asked {
+		return nil
+	}
+	p := probe.Open(log)
+	_ = p.Close() // what it could not take out goes with the process
+	return p
 }
 
 // Missing says which of the required features are off, and which do not exist.
@@ -139,7 +150,9 @@ func rights() []Right {
 	list := []Right{
 		{Name: "CAP_SYS_PTRACE", bit: unix.CAP_SYS_PTRACE, For: "sockets and paths of other users' processes, and their namespaces"},
 		{Name: "CAP_DAC_READ_SEARCH", bit: unix.CAP_DAC_READ_SEARCH, For: "descriptors of other users' processes"},
-		{Name: "CAP_SYS_ADMIN", bit: unix.CAP_SYS_ADMIN, For: "network namespaces that only a mount holds, as those of ip netns"},
+		{Name: "CAP_SYS_ADMIN", bit: unix.CAP_SYS_ADMIN, For: "network namespaces that only a mount holds, as those of ip netns; the tracepoints of accept and connect"},
+		{Name: "CAP_BPF", bit: unix.CAP_BPF, For: "events from the kernel"},
+		{Name: "CAP_PERFMON", bit: unix.CAP_PERFMON, For: "events from the kernel"},
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(os.Getpid())}
 	var data [2]unix.CapUserData // 64 bits in two halves

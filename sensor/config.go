@@ -29,6 +29,8 @@ type Config struct {
 	Interval time.Duration
 	// Proc is the root of procfs.
 	Proc string
+	// EBPF asks the kernel for events; without it the socket tables are all.
+	EBPF bool
 	// CommandLine stores command lines, with what Scrub matches replaced.
 	CommandLine bool
 	// Scrub is a regular expression; empty replaces nothing.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/probe"
 )
 
 // Feature is something that a sensor gives where the host lets it.
@@ -34,7 +35,6 @@ func features(collections []event.Collection, noDiag error) []Feature {
 		{Name: collectProcesses, Gives: "the process of each socket: pid, path, user, container", Remedy: remedy},
 		{Name: sockDiag, Gives: "TCP sockets many times faster than from /proc/net/tcp",
 			Remedy: "give the sensor CAP_SYS_ADMIN, the procfs of the running kernel, and the kernel its modules inet_diag and tcp_diag"},
-		{Name: "ebpf", Gives: "what happens between two heartbeats", Off: "not part of this version"},
 	}
 	off := map[string]error{}
 	for _, c := range collections {
@@ -59,6 +59,23 @@ func spoolFeature(disk error) Feature {
 		f.Off, f.Remedy = disk.Error(), "give it a directory on a disk with room (--spool.directory)"
 	}
 	return f
+}
+
+// probeFeatures are those that come from the kernel by eBPF.
+func probeFeatures(p *probe.Probe) (list []Feature) {
+	gives := map[string]string{
+		probe.FeatureFlow:    "completed TCP flows with their bytes, attempts to connect and their results",
+		probe.FeatureAccept:  "the process of the flows that it accepted",
+		probe.FeatureConnect: "attempts to connect that fail on the host itself, as without a route",
+	}
+	for _, f := range p.Features() {
+		feature := Feature{Name: f.Name, Gives: gives[f.Name]}
+		if f.Err != nil {
+			feature.Off, feature.Remedy = f.Err.Error(), f.Remedy
+		}
+		list = append(list, feature)
+	}
+	return list
 }
 
 // featureStates are the features as the heartbeat carries them.

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/socket"
 )
@@ -28,6 +29,9 @@ func LossCauses() []LossCause {
 		{process.CauseDenied, "the sockets' owner where the process may not be read; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"},
 		{process.CauseGone, "the owner, where the process ended while it was read", ""},
 		{process.CauseUnreadable, "the owner, where the process could not be read for another reason", seeLog},
+		{probe.CauseRing, "events, for which the ring buffer between kernel and sensor had no room", "give the sensor more CPU"},
+		{probe.CauseOwners, "the owner and the beginning of connections, for which the kernel's map had no room", "report it, with the number of connections"},
+		{probe.CauseDecode, "events whose form is not that of this version", "report it"},
 		{deliver.CauseSuperseded, "the records of a snapshot that newer ones took the place of, while the collector was away", "mend the collector"},
 		{deliver.CauseRefused, "records that the collector refused for good", "see the sensor's log, and the directory refused in its spool"},
 		{deliver.CauseFull, "the oldest events, for which the spool had no room", "mend the collector; a larger --spool.events-size, or more room on the disk"},

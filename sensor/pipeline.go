@@ -12,10 +12,12 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/probe"
 )
 
 // Sensor is the whole agent. The data's way: sockets and processes → snapshot →
-// spool → collector, with the newest snapshot shown to Prometheus.
+// spool → collector, with the newest snapshot shown to Prometheus; and beside it
+// kernel → probe → happenings → spool.
 type Sensor struct {
 	config    Config
 	log       *slog.Logger
@@ -23,6 +25,7 @@ type Sensor struct {
 	snapshots *snapshots
 	client    deliver.Client
 	spool     atomic.Pointer[deliver.Spool] // nil without an endpoint, and before Run
+	probe     atomic.Pointer[probe.Probe]   // nil before Run, and without --ebpf
 	newest    atomic.Pointer[found]
 	failures  atomic.Uint64
 }
@@ -59,6 +62,7 @@ func (s *Sensor) State() event.State {
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
 	}
+	maps.Copy(state.Losses, s.probe.Load().Lost())
 	if spool := s.spool.Load(); spool != nil {
 		status := spool.Status()
 		state.Delivery = &status
@@ -87,6 +91,10 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 			failed = errors.Join(failed, spool.Close())
 		}()
 	}
+	if s.config.EBPF {
+		stopWatching := s.watch(ctx)
+		defer func() { failed = errors.Join(failed, stopWatching()) }()
+	}
 	if err := s.beat(); err != nil {
 		return err
 	}
@@ -98,6 +106,31 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 		}
 	}
 	return nil
+}
+
+// watch brings the programs into the kernel and takes what they tell, until what
+// it returns is called.
+func (s *Sensor) watch(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p := probe.Open(s.log)
+	s.probe.Store(p)
+	keep := func([]event.Event) {}
+	if spool := s.spool.Load(); spool != nil {
+		keep = spool.AppendEvents
+	}
+	h := newHappenings(s.resource, &s.snapshots.processes, keep)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if err := p.Run(ctx, h.take, h.flush); err != nil {
+			s.log.Error("Nothing is heard of the kernel any more", "err", err)
+		}
+		h.flush()
+	})
+	return func() error {
+		cancel()
+		watching.Wait()
+		return p.Close()
+	}
 }
 
 func (s *Sensor) openSpool() (*deliver.Spool, error) {
@@ -127,10 +160,16 @@ func (s *Sensor) beat() error {
 		s.newest.Store(&f)
 		return err
 	}
+	h := f.snapshot.Heartbeat
+	maps.Copy(h.Losses, s.probe.Load().Lost())
+	maps.Copy(h.Features, featureStates(probeFeatures(s.probe.Load())))
+	if s.probe.Load().Tells() {
+		h.Mode = event.ModeEBPF
+	}
 	if spool := s.spool.Load(); spool != nil {
 		status := spool.Status()
-		maps.Copy(f.snapshot.Heartbeat.Losses, status.Losses())
-		maps.Copy(f.snapshot.Heartbeat.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
+		maps.Copy(h.Losses, status.Losses())
+		maps.Copy(h.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
 		spool.AppendSnapshot(f.snapshot)
 	}
 	s.newest.Store(&f)

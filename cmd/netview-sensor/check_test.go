@@ -27,9 +27,9 @@ func TestCheck(t *testing.T) {
 		says      []string // regular expressions
 	}{
 		"a host": {nil, 0, []string{`SENSOR +test on \S+, Linux`, `FOUND +5 connections, 2 TCP and 4 UDP listeners in 1 network namespaces; 9 of these sockets with their process`,
-			`(?m)^socket_tables +on `, `(?m)^ebpf +off .*\n +why not: not part`, `CAP_SYS_PTRACE +(yes|no) `, `socket_row_short +1 .*\n +first: .*9: 010200C0:01BB 02020.*\n +remedy: report it`}},
+			`(?m)^socket_tables +on `, `(?m)^flow +off .*\n +why not: not asked for`, `CAP_SYS_PTRACE +(yes|no) `, `socket_row_short +1 .*\n +first: .*9: 010200C0:01BB 02020.*\n +remedy: report it`}},
 		"no procfs":                {[]string{"--path.procfs", empty}, 1, []string{`(?m)^socket_tables +off .*\n +why not: .*` + empty + `.*\n +remedy: .*--path.procfs`, `the feature socket_tables is off`}},
-		"what is required is off":  {[]string{"--require", "processes", "--require", "ebpf"}, 1, []string{"(?m)^netview-sensor: the feature ebpf is off: not part"}},
+		"what is required is off":  {[]string{"--require", "processes", "--require", "flow"}, 1, []string{"(?m)^netview-sensor: the feature flow is off: not asked for"}},
 		"what is required is on":   {[]string{"--require", "processes"}, 0, nil},
 		"what does not exist":      {[]string{"--require", "magic"}, 1, []string{"there is no feature magic: .*socket_tables, processes"}},
 		"a collector that is away": {[]string{"--otlp.endpoint", dead}, 0, []string{"COLLECTOR +" + dead + " does not answer: .*connection refused"}},
@@ -37,7 +37,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !strings.Contains(strings.Join(tt.arguments, " "), "--path.procfs") {
-				tt.arguments = append(tt.arguments, "--path.procfs", h.Proc)
+				tt.arguments = append(tt.arguments, "--path.procfs", h.Proc, "--no-ebpf")
 			}
 			code, said := check(t, tt.arguments...)
 			if code != tt.code {

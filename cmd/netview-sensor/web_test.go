@@ -38,7 +38,7 @@ const patience = 60 * time.Second
 func startSensor(t *testing.T, proc string, more ...string) (*testbin.Program, string) {
 	t.Helper()
 	address := testch.FreeAddress(t)
-	arguments := append([]string{"--path.procfs", proc, "--sensor-id", "test", "--web.listen-address", address}, more...)
+	arguments := append([]string{"--no-ebpf", "--path.procfs", proc, "--sensor-id", "test", "--web.listen-address", address}, more...)
 	return testbin.Start(t, "netview-sensor", nil, arguments...), "http://" + address
 }
 

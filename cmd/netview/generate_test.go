@@ -97,16 +97,16 @@ func TestGenerate(t *testing.T) {
 
 func TestGenerateBadInput(t *testing.T) {
 	for want, arguments := range map[string]string{
-		"3000 sensors: use 1 to 2000":     "--sensors 3000",
+		"3000 sensors: use 1 to 2000":      "--sensors 3000",
 		"--start \"yesterday\" is no time": "--start yesterday",
-		"--from is 9":                     "--heartbeats 4 --from 9",
-		"--from 0: heartbeats count from": "--from 0",
-		"--in-flight 0":                   "--in-flight 0",
-		"leave --real-time out":           "--inside --real-time",
-		"NETVIEW_CLICKHOUSE_DSN":          "--inside",
+		"--from is 9":                      "--heartbeats 4 --from 9",
+		"--from 0: heartbeats count from":  "--from 0",
+		"--in-flight 0":                    "--in-flight 0",
+		"leave --real-time out":            "--inside --real-time",
+		"NETVIEW_CLICKHOUSE_DSN":           "--inside",
 		"OTLP endpoint \"ftp://x\"":        "--endpoint ftp://x",
-		"an interval of 1ms":              "--interval 1ms",
-		"--clickhouse-dsn holds a passwo": "--inside --clickhouse-dsn clickhouse://a:b@127.0.0.1:1",
+		"an interval of 1ms":               "--interval 1ms",
+		"--clickhouse-dsn holds a passwo":  "--inside --clickhouse-dsn clickhouse://a:b@127.0.0.1:1",
 	} {
 		command := exec.Command(testbin.Path(t, "netview"), append([]string{"generate"}, strings.Fields(arguments)...)...)
 		out, err := command.CombinedOutput()

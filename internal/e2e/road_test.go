@@ -107,6 +107,18 @@ func (r *road) number(query string) (n uint64) {
 	return n
 }
 
+// explained waits until every record up to the newest is stored, or told to be
+// gone: for a moment one may be on its way.
+func (r *road) explained() {
+	r.t.Helper()
+	eventually(r.t, func() string {
+		if n := r.number("SELECT sum(unexplained) FROM netview.reconciliation(sensor_id = '', since = now64(3, 'UTC') - INTERVAL 1 HOUR)"); n != 0 {
+			return fmt.Sprintf("%d records are unexplained", n)
+		}
+		return ""
+	})
+}
+
 // inView counts the rows of the view `connections` now, on whatever page they are.
 func (r *road) inView(where string) (n uint64) {
 	r.t.Helper()
@@ -177,6 +189,7 @@ func TestOutages(t *testing.T) {
 	}
 	newest := r.number("SELECT max(heartbeat) FROM netview.heartbeats")
 	r.heartbeats(newest + 3)
+	r.explained()
 
 	r.sensor.Stop()
 	r.collector.Stop()
@@ -186,12 +199,6 @@ func TestOutages(t *testing.T) {
 		WHERE h.connections != c.n OR h.tcp_listeners != l.tcp OR h.udp_listeners != l.udp`
 	if n := r.number(broken); n != 0 {
 		t.Errorf("%d heartbeats have not the rows that they count", n)
-	}
-	const missing = `SELECT toUInt64((SELECT max(sequence) FROM netview.heartbeats) - uniqExact(sequence)) FROM
-		(SELECT sequence FROM netview.heartbeats UNION ALL SELECT sequence FROM netview.snapshot_connections UNION ALL SELECT sequence FROM netview.snapshot_listeners)
-		WHERE sequence <= (SELECT max(sequence) FROM netview.heartbeats)`
-	if n := r.number(missing); n != 0 {
-		t.Errorf("%d records before the newest heartbeat are missing", n)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestInside(t *testing.T) {
 	const beats = 40
 	f := small()
 	sent, client := road(t)
-	sender := &Sender{Client: client, First: 1, Last: beats, InFlight: 256, RequestTimeout: 30 * time.Second}
+	sender := &Sender{Clients: []deliver.Client{client}, First: 1, Last: beats, InFlight: 256, RequestTimeout: 30 * time.Second}
 	if err := sender.Send(t.Context(), f.MakeSensors()); err != nil {
 		t.Fatal(err)
 	}

@@ -104,10 +104,10 @@ func (s *Sensor) connect(l life, at time.Time) *event.NetworkConnect {
 // flow ends at a time; its duration is not known where it is older than the sensor.
 func (s *Sensor) flow(l life, begun, ended time.Time, known bool) *event.NetworkFlow {
 	ends, name := s.ends(l)
-	flow := &event.NetworkFlow{Envelope: s.envelope(ended), Ends: ends, Direction: event.DirectionInbound, DirectionSource: "accept",
+	flow := &event.NetworkFlow{Envelope: s.envelope(ended), Ends: ends, Direction: event.DirectionInbound, DirectionSource: event.SourceAccept,
 		Process: s.process(s.talk(l).program, l.hash), RemoteName: name}
 	if s.outbound(l) {
-		flow.Direction, flow.DirectionSource = event.DirectionOutbound, "connect"
+		flow.Direction, flow.DirectionSource = event.DirectionOutbound, event.SourceConnect
 	}
 	if known {
 		flow.Duration, flow.DurationSource = event.Some(ended.Sub(begun)), flow.DirectionSource

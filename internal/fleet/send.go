@@ -17,7 +17,9 @@ import (
 // Sender brings the heartbeats of a fleet to a receiver as so many sensors would:
 // events, the rows of the snapshot, and when all are acknowledged its heartbeat.
 type Sender struct {
-	Client deliver.Client
+	// Clients share the sensors among them: a connection takes only so many
+	// requests at a time.
+	Clients []deliver.Client
 	// First and Last heartbeat of each sensor. Without a last one it goes on until
 	// the context ends.
 	First, Last uint64
@@ -48,7 +50,8 @@ func (s *Sender) Sent() *Sent { return &s.sent }
 func (s *Sender) Send(ctx context.Context, sensors []*Sensor) error {
 	sending, ctx := errgroup.WithContext(ctx)
 	room := semaphore.NewWeighted(int64(s.InFlight))
-	for _, sensor := range sensors {
+	for i, sensor := range sensors {
+		client := s.Clients[i%len(s.Clients)]
 		sending.Go(func() error {
 			sensor.Skip(s.First - 1)
 			for n := s.First; s.Last == 0 || n <= s.Last; n++ {
@@ -61,7 +64,7 @@ func (s *Sender) Send(ctx context.Context, sensors []*Sensor) error {
 				beat := sensor.Next()
 				sending.Go(func() error {
 					defer room.Release(1)
-					if err := s.sendBeat(ctx, beat); err != nil {
+					if err := s.sendBeat(ctx, client, beat); err != nil {
 						return fmt.Errorf("heartbeat %d of %s: %w", n, sensor.Resource.SensorID, err)
 					}
 					return nil
@@ -85,23 +88,23 @@ func (s *Sender) wait(ctx context.Context, until time.Time) error {
 	}
 }
 
-func (s *Sender) sendBeat(ctx context.Context, b Beat) error {
+func (s *Sender) sendBeat(ctx context.Context, client deliver.Client, b Beat) error {
 	sending, before := errgroup.WithContext(ctx)
-	sending.Go(func() error { return s.sendRecords(before, b.Events) })
-	sending.Go(func() error { return s.sendRecords(before, b.Rows()) })
+	sending.Go(func() error { return s.sendRecords(before, client, b.Events) })
+	sending.Go(func() error { return s.sendRecords(before, client, b.Rows()) })
 	if err := sending.Wait(); err != nil {
 		return err
 	}
-	if err := s.sendRecords(ctx, []event.Event{b.Snapshot.Heartbeat}); err != nil {
+	if err := s.sendRecords(ctx, client, []event.Event{b.Snapshot.Heartbeat}); err != nil {
 		return err
 	}
 	s.sent.Heartbeats.Add(1)
 	return nil
 }
 
-func (s *Sender) sendRecords(ctx context.Context, records []event.Event) error {
+func (s *Sender) sendRecords(ctx context.Context, client deliver.Client, records []event.Event) error {
 	for _, request := range deliver.Requests(records) {
-		if err := deliver.SendUntilTaken(ctx, s.Client, request, s.RequestTimeout, s.failed); err != nil {
+		if err := deliver.SendUntilTaken(ctx, client, request, s.RequestTimeout, s.failed); err != nil {
 			return err
 		}
 		s.sent.Requests.Add(1)

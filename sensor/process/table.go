@@ -3,7 +3,6 @@ package process
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -258,7 +257,7 @@ func (t *Table) User(uid uint32) string {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if t.users.names == nil {
-		return strconv.FormatUint(uint64(uid), 10)
+		t.refreshUsers()
 	}
 	return t.users.name(uid)
 }

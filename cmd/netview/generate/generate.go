@@ -39,6 +39,10 @@ type Options struct {
 // defaultHeartbeats are an hour at the default interval.
 const defaultHeartbeats = 240
 
+// connections to the receiver: those of 2,000 sensors would be as many, but a
+// hundred requests fit into one.
+const connections = 16
+
 // reportEvery is the time between two lines of progress.
 const reportEvery = 5 * time.Second
 
@@ -101,13 +105,17 @@ func (o *Options) begin(now time.Time) error {
 }
 
 func (o *Options) send(ctx context.Context, out io.Writer) error {
-	client, err := deliver.NewClient(o.Endpoint)
-	if err != nil {
-		return err
+	var clients []deliver.Client
+	for range connections {
+		client, err := deliver.NewClient(o.Endpoint)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		clients = append(clients, client)
 	}
-	defer client.Close()
 	var failure atomic.Pointer[error]
-	sender := fleet.Sender{Client: client, First: o.First, Last: o.Last, RealTime: o.RealTime, InFlight: o.InFlight, RequestTimeout: o.RequestTimeout,
+	sender := fleet.Sender{Clients: clients, First: o.First, Last: o.Last, RealTime: o.RealTime, InFlight: o.InFlight, RequestTimeout: o.RequestTimeout,
 		Failed: func(err error) { failure.Store(&err) }}
 	ended := make(chan error, 1)
 	go func() { ended <- sender.Send(ctx, o.Fleet.MakeSensors()) }()

@@ -1,0 +1,9 @@
+// Package bpf holds the sensor's programs for the kernel: BPF C, and the objects
+// made of it, which `make generate` builds anew. An object serves every
+// little-endian architecture: where a kernel has its fields is found out when the
+// object is loaded.
+package bpf
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem state -type nv_socket_event -type nv_type -type nv_role -type nv_loss State state.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem accept Accept accept.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem connect Connect connect.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the programs tell the sensor. sensor/probe decodes it; a test compares
+ * both by BTF. Every hole is a field with a name (-Wpadded -Werror). */
+#pragma once
+
+#include "types.h"
+
+enum nv_type {
+	/* An attempt to connect has its result. */
+	NV_CONNECT = 1,
+	/* A process took a connection from a listener. */
+	NV_ACCEPT,
+	/* A socket began to listen. */
+	NV_LISTEN,
+	/* A connection that had been established is closed. */
+	NV_CLOSE,
+};
+
+enum nv_role {
+	NV_UNKNOWN, /* the socket is older than the program */
+	NV_CONNECTED,
+	NV_ACCEPTED,
+};
+
+struct nv_socket_event {
+	__u64 time;  /* ns on the boot clock */
+	__u64 start; /* of the connection, likewise; 0 where it is not known */
+	__u64 cookie;
+	__u64 bytes_sent;     /* without SYN and FIN, acknowledged by the peer */
+	__u64 bytes_received; /* without FIN */
+	enum nv_type type;
+	__u32 netns;          /* inode */
+	__u32 tgid;           /* of the owner; 0 where it is not known */
+	__u32 uid;
+	__u32 error;       /* errno, above 0 */
+	__u32 srtt_us;     /* as tcp_sock has it: eighths of a microsecond */
+	__u32 retransmits; /* segments */
+	__u32 backlog;
+	enum nv_role role;
+	__u16 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 old_state; /* before the end or the failure (include/net/tcp_states.h); else 0 */
+	__u8 fin_received;
+	__u8 fin_acked; /* our own */
+	__u8 pad[3];
+	__u8 local[16]; /* 4 bytes of it for IPv4 */
+	__u8 remote[16];
+	char comm[16];
+};
+
+/* Losses, as indexes of the map `losses`. */
+enum nv_loss {
+	NV_LOST_RING_FULL,
+	NV_LOST_OWNERS_FULL,
+	NV_LOSSES,
+};

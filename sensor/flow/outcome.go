@@ -1,0 +1,76 @@
+// Package flow decides what became of a connection.
+package flow
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/event"
+)
+
+// States of a TCP socket (include/net/tcp_states.h), as far as they decide.
+const (
+	Established = 1
+	SynSent     = 2
+	CloseWait   = 8
+)
+
+// Details of a flow's end.
+const (
+	DetailFin          = "fin"
+	DetailResetByPeer  = "reset_by_peer"
+	DetailResetLocally = "reset_locally"
+	DetailTimedOut     = "timed_out"
+	DetailAborted      = "aborted"
+)
+
+// results are the names of the errors that a connect most often has; another is
+// called by its name in lower case, without the E.
+var results = map[unix.Errno]string{
+	unix.ECONNREFUSED: "refused",
+	unix.ETIMEDOUT:    DetailTimedOut,
+	unix.ENETUNREACH:  "unreachable",
+	unix.EHOSTUNREACH: "unreachable",
+	unix.ECONNRESET:   "reset",
+	unix.EACCES:       "denied",
+	unix.EPERM:        "denied",
+}
+
+// Result of an attempt to connect that did not succeed. An error of 0 says that
+// the process gave it up.
+func Result(errno uint32) string {
+	if errno == 0 {
+		return DetailAborted
+	}
+	e := unix.Errno(errno)
+	if name, known := results[e]; known {
+		return name
+	}
+	if name := unix.ErrnoName(e); name != "" {
+		return strings.ToLower(strings.TrimPrefix(name, "E"))
+	}
+	return "error"
+}
+
+// End is how an established connection ended: its final state and the detail,
+// from the socket's state before, and its error. FIN_WAIT2 counts as an ordinary
+// end also without the peer's FIN: a socket that nobody holds any more leaves it
+// so, and what the peer does then is not seen.
+func End(before uint8, errno uint32) (final, detail string) {
+	switch unix.Errno(errno) {
+	case unix.ECONNRESET, unix.EPIPE: // EPIPE is that of a reset in CLOSE_WAIT
+		detail = DetailResetByPeer
+	case unix.ETIMEDOUT:
+		detail = DetailTimedOut
+	default:
+		detail = DetailFin
+		if before == Established || before == CloseWait { // no FIN of ours was sent
+			detail = DetailResetLocally
+		}
+	}
+	if before == CloseWait {
+		return event.FinalHalfClosed, detail
+	}
+	return event.FinalEstablished, detail
+}

@@ -1,0 +1,57 @@
+package probe
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// tracefs is a view of the kernel's tracepoints that nobody else sees: a mount
+// without a place, so that the sensor neither depends on the host's mounts, which
+// a container often lacks, nor adds to them.
+func tracefs() (dir string, done func(), err error) {
+	context, err := unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return "", nil, fmt.Errorf("opening tracefs: %w", err)
+	}
+	defer unix.Close(context)
+	if err := unix.FsconfigCreate(context); err != nil {
+		return "", nil, fmt.Errorf("making a mount of tracefs: %w", err)
+	}
+	fd, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
+	if err != nil {
+		return "", nil, fmt.Errorf("mounting tracefs: %w", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
+}
+
+// tracepoint attaches a program to one of the kernel's tracepoints.
+func tracepoint(dir, group, name string, program *ebpf.Program) (link.Link, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "events", group, name, "id"))
+	if err != nil {
+		return nil, fmt.Errorf("the tracepoint %s: %w", name, err)
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("the number of the tracepoint %s: %w", name, err)
+	}
+	event, err := unix.PerfEventOpen(&unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Sample_type: unix.PERF_SAMPLE_RAW, Sample: 1, Wakeup: 1}, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("opening the tracepoint %s: %w", name, err)
+	}
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: event, Program: program, Attach: ebpf.AttachPerfEvent})
+	if err != nil {
+		unix.Close(event)
+		return nil, fmt.Errorf("attaching to the tracepoint %s: %w", name, err)
+	}
+	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
+		return nil, fmt.Errorf("enabling the tracepoint %s: %w", name, err)
+	}
+	return l, nil
+}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"github.com/google/renameio/v2"
 )
 
 // Users of the embedded engine.
@@ -44,7 +46,7 @@ func password(dataDir, user string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", fmt.Errorf("keeping the password of %s: %w", user, err)
 	}
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+	if err := renameio.WriteFile(file, []byte(secret+"\n"), 0o600, renameio.WithTempDir(filepath.Dir(file))); err != nil {
 		return "", fmt.Errorf("keeping the password of %s: %w", user, err)
 	}
 	return secret, nil

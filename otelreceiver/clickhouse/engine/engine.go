@@ -19,6 +19,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/creack/pty"
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -306,7 +307,8 @@ func (s *Server) WriteDSNs() (owner, writer string, err error) {
 	paths := map[string]string{}
 	for _, user := range []string{Owner, Writer} {
 		paths[user] = filepath.Join(dir, strings.TrimPrefix(user, "netview_")+".dsn")
-		if err := os.WriteFile(paths[user], []byte(s.DSN(user)+"\n"), 0o600); err != nil {
+		// As a whole: somebody may read that of an earlier run at the same time.
+		if err := renameio.WriteFile(paths[user], []byte(s.DSN(user)+"\n"), 0o600, renameio.WithTempDir(dir)); err != nil {
 			return "", "", fmt.Errorf("writing the DSN of %s: %w", user, err)
 		}
 	}

@@ -675,3 +675,37 @@ func TestSecretsStaySecret(t *testing.T) {
 		}
 	}
 }
+
+// TestDSNsAreWhole: `netview run` reads them while a restarted engine writes them
+// anew, and must never find half of one.
+func TestDSNsAreWhole(t *testing.T) {
+	s := testch.Start(t)
+	_, writer, err := s.WriteDSNs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		defer close(done)
+		for range 200 {
+			if _, _, err := s.WriteDSNs(); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for reads := 0; ; reads++ {
+		select {
+		case err := <-done:
+			if err != nil || reads == 0 {
+				t.Fatalf("%d reads, %v", reads, err)
+			}
+			return
+		default:
+		}
+		text, err := os.ReadFile(writer)
+		if want := s.DSN(engine.Writer) + "\n"; err != nil || string(text) != want {
+			t.Fatalf("read %q (%v), want %q", text, err, want)
+		}
+	}
+}

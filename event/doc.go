@@ -26,6 +26,7 @@ const (
 	KindListener       Kind = "listener"
 	KindHeartbeat      Kind = "heartbeat"
 	KindNetworkConnect Kind = "network_connect"
+	KindNetworkAccept  Kind = "network_accept"
 	KindNetworkFlow    Kind = "network_flow"
 	KindGap            Kind = "gap"
 )

@@ -40,6 +40,7 @@ var kinds = map[Kind]*kindSpec{
 	KindListener:       newSpec[Listener](listenerFields),
 	KindHeartbeat:      newSpec[Heartbeat](heartbeatFields),
 	KindNetworkConnect: newSpec[NetworkConnect](networkConnectFields),
+	KindNetworkAccept:  newSpec[NetworkAccept](networkAcceptFields),
 	KindNetworkFlow:    newSpec[NetworkFlow](networkFlowFields),
 	KindGap:            newSpec[Gap](gapFields),
 }

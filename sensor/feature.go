@@ -65,7 +65,7 @@ func spoolFeature(disk error) Feature {
 func probeFeatures(p *probe.Probe) (list []Feature) {
 	gives := map[string]string{
 		probe.FeatureFlow:    "completed TCP flows with their bytes, attempts to connect and their results",
-		probe.FeatureAccept:  "the process of the flows that it accepted",
+		probe.FeatureAccept:  "connections that a process accepts, and their owner",
 		probe.FeatureConnect: "attempts to connect that fail on the host itself, as without a route",
 	}
 	for _, f := range p.Features() {

@@ -61,6 +61,8 @@ func (h *happenings) take(e *probe.Event) {
 	switch e.Type {
 	case bpf.StateNvTypeNV_CONNECT:
 		h.connect(e)
+	case bpf.StateNvTypeNV_ACCEPT:
+		h.events = append(h.events, &event.NetworkAccept{Envelope: h.envelope(e.Time), Ends: endsOf(e), Process: h.process(e)})
 	case bpf.StateNvTypeNV_CLOSE:
 		final, detail := flow.End(e.OldState, e.Error)
 		h.flow(e, h.process(e), final, detail)

@@ -83,6 +83,10 @@ func (w *watcher) said(port uint16) (lines []string) {
 			if e.Netns == w.netns && e.DestinationPort == port {
 				lines = append(lines, fmt.Sprintf("connect %s %s>%s %s by %s", e.Family, e.SourceAddress, e.DestinationAddress, e.Result, w.by(e.Process)))
 			}
+		case *event.NetworkAccept:
+			if e.Netns == w.netns && e.DestinationPort == port {
+				lines = append(lines, fmt.Sprintf("accept %s %s>%s by %s", e.Family, e.SourceAddress, e.DestinationAddress, w.by(e.Process)))
+			}
 		case *event.NetworkFlow:
 			if e.Netns == w.netns && e.DestinationPort == port {
 				lines = append(lines, fmt.Sprintf("flow %s %s %d/%d %s %s by %s, %s", e.Direction, e.SourceAddress, e.BytesSent, e.BytesReceived, e.FinalState, e.FinalDetail, w.by(e.Process), e.DurationSource))
@@ -182,6 +186,7 @@ func TestHappenings(t *testing.T) {
 		return errors.Join(err, second.Close())
 	}
 
+	const accepted = "accept ipv4 127.0.0.1>127.0.0.1 by us"
 	for _, c := range []struct{ name, network, listen, dial, family, address string }{
 		{"IPv4", "tcp4", "127.0.0.1", "127.0.0.1", "ipv4", "127.0.0.1"},
 		{"IPv6", "tcp6", "::1", "::1", "ipv6", "::1"},
@@ -192,10 +197,43 @@ func TestHappenings(t *testing.T) {
 			port := meet(t, c.network, c.listen, c.dial, func(client, server *net.TCPConn) error {
 				return errors.Join(talk(client, server, 1000, 70_000), closeThen(client, server))
 			})
-			w.expect(port, fmt.Sprintf("connect %s %s>%[2]s ok by us", c.family, c.address),
+			w.expect(port, fmt.Sprintf("connect %s %s>%[2]s ok by us", c.family, c.address), fmt.Sprintf("accept %s %s>%[2]s by us", c.family, c.address),
 				fmt.Sprintf("flow outbound %s 1000/70000 established fin by us, connect", c.address), fmt.Sprintf("flow inbound %s 70000/1000 established fin by us, accept", c.address))
 		})
 	}
+	t.Run("an accept that was waiting before the sensor started", func(t *testing.T) {
+		port, client := uint16(0), (net.Conn)(nil)
+		done := make(chan error, 1)
+		ns.Do(t, func() error {
+			listener, err := net.Listen("tcp4", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			port = uint16(listener.Addr().(*net.TCPAddr).Port)
+			file, err := listener.(*net.TCPListener).File() // in blocking mode
+			if err != nil {
+				return err
+			}
+			go func() {
+				defer listener.Close()
+				defer file.Close()
+				fd, _, err := unix.Accept4(int(file.Fd()), unix.SOCK_CLOEXEC)
+				done <- errors.Join(err, unix.Close(fd))
+			}()
+			return nil
+		})
+		time.Sleep(50 * time.Millisecond)
+		later := watchNamespace(t, ns)
+		ns.Do(t, func() (err error) {
+			client, err = net.Dial("tcp4", fmt.Sprint("127.0.0.1:", port))
+			return err
+		})
+		if err := errors.Join(<-done, client.Close()); err != nil {
+			t.Fatal(err)
+		}
+		later.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us", accepted,
+			"flow outbound 127.0.0.1 0/0 established fin by us, connect", "flow inbound 127.0.0.1 0/0 established fin by us, accept")
+	})
 	t.Run("an IPv4-mapped address", func(t *testing.T) {
 		w.t = t
 		var port uint16
@@ -214,7 +252,7 @@ func TestHappenings(t *testing.T) {
 			server, acceptErr := listener.Accept()
 			return errors.Join(err, acceptErr, unix.Close(fd), server.Close())
 		})
-		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us", "flow outbound 127.0.0.1 0/0 established fin by us, connect", "flow inbound 127.0.0.1 0/0 established fin by us, accept")
+		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us", accepted, "flow outbound 127.0.0.1 0/0 established fin by us, connect", "flow inbound 127.0.0.1 0/0 established fin by us, accept")
 	})
 	for name, c := range map[string]struct {
 		end  func(client, server *net.TCPConn) error
@@ -249,7 +287,7 @@ func TestHappenings(t *testing.T) {
 			port := meet(t, "tcp4", "127.0.0.1", "127.0.0.1", func(client, server *net.TCPConn) error {
 				return errors.Join(talk(client, server, 10, 20), c.end(client, server))
 			})
-			w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us",
+			w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us", accepted,
 				"flow outbound 127.0.0.1 10/20 "+c.want[0]+" by us, connect", "flow inbound 127.0.0.1 20/10 "+c.want[1]+" by us, accept")
 		})
 	}
@@ -335,16 +373,16 @@ func TestHappenings(t *testing.T) {
 	t.Run("a process that ends before anybody looks", func(t *testing.T) {
 		w.t = t
 		port := shell(t, "read -n 2 <&3", 0)
-		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by a bash that has ended", "flow outbound 127.0.0.1 3/2 established fin by a bash that has ended, connect", inbound)
+		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by a bash that has ended", "flow outbound 127.0.0.1 3/2 established fin by a bash that has ended, connect", accepted, inbound)
 	})
 	t.Run("a process that has ended", func(t *testing.T) {
 		w.t = t
 		port := shell(t, "read -n 2 <&3", 300*time.Millisecond)
-		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by bash", "flow outbound 127.0.0.1 3/2 established fin by bash, connect", inbound)
+		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by bash", "flow outbound 127.0.0.1 3/2 established fin by bash, connect", accepted, inbound)
 	})
 	t.Run("a process that has become another program", func(t *testing.T) {
 		w.t = t
 		port := shell(t, "sleep 0.2; exec head -c 2 <&3 >/dev/null", 300*time.Millisecond)
-		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by bash", "flow outbound 127.0.0.1 3/2 established fin by bash, connect", inbound)
+		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by bash", "flow outbound 127.0.0.1 3/2 established fin by bash, connect", accepted, inbound)
 	})
 }

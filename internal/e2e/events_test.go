@@ -48,9 +48,10 @@ func TestEvents(t *testing.T) {
 	here := fmt.Sprintf("netns = %d AND pid = %d AND timestamp > now() - INTERVAL 1 MINUTE", ns.Inode, os.Getpid())
 	eventually(t, func() string {
 		connects := r.number("SELECT count() FROM netview.events WHERE kind = 'network_connect' AND result = 'ok' AND " + here)
+		accepts := r.number("SELECT count() FROM netview.events WHERE kind = 'network_accept' AND " + here)
 		flows := r.number("SELECT count() FROM netview.events WHERE kind = 'network_flow' AND final_state = 'established' AND bytes_sent + bytes_received = 5 AND duration_secs > 0 AND " + here)
-		if connects != 1 || flows != 2 {
-			return fmt.Sprintf("%d connects and %d flows are stored, want 1 and the 2 ends of one", connects, flows)
+		if connects != 1 || accepts != 1 || flows != 2 {
+			return fmt.Sprintf("%d connects, %d accepts and %d flows are stored, want 1, 1 and the 2 ends of one", connects, accepts, flows)
 		}
 		return ""
 	})

@@ -20,6 +20,7 @@ var tableOf = map[event.Kind]string{
 	event.KindListener:       "snapshot_listeners",
 	event.KindHeartbeat:      "heartbeats",
 	event.KindNetworkConnect: "events",
+	event.KindNetworkAccept:  "events",
 	event.KindNetworkFlow:    "events",
 	event.KindGap:            "gaps",
 }

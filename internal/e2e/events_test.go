@@ -55,7 +55,8 @@ func TestEvents(t *testing.T) {
 		}
 		return ""
 	})
-	if own := r.number("SELECT count() FROM netview.events WHERE destination_address = toIPv6('255.255.255.255')"); own != 0 {
+	// Other sensors that run here test themselves too, and are anybody to this one.
+	if own := r.number(fmt.Sprintf("SELECT count() FROM netview.events WHERE destination_address = toIPv6('255.255.255.255') AND pid = %d", r.sensor.Command.Process.Pid)); own != 0 {
 		t.Errorf("%d events of the sensor's test of itself are stored", own)
 	}
 	r.explained()

@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -58,6 +59,8 @@ type Connection struct {
 	DurationSource string
 	// RemoteName is a host name by which the peer is known.
 	RemoteName string
+	TCP
+	ConnectionID Optional[uint64]
 }
 
 // Kind is [KindConnection].
@@ -73,7 +76,7 @@ func numbered(at func(Event) any) Field {
 
 const unknownDuration = "the socket is older than the sensor, or was first seen after a gap"
 
-var connectionFields = append(append([]Field{
+var connectionFields = slices.Concat([]Field{
 	numbered(of(func(c *Connection) any { return &c.Heartbeat })),
 	{Column: "netns", Attribute: AttrNetns, Scope: ScopeRecord, Source: "inode of /proc/PID/ns/net",
 		at: of(func(c *Connection) any { return &c.Netns })},
@@ -91,15 +94,16 @@ var connectionFields = append(append([]Field{
 		at: of(func(c *Connection) any { return &c.State })},
 	{Column: "direction", Attribute: AttrDirection, Scope: ScopeRecord, Source: "see direction_source",
 		at: of(func(c *Connection) any { return &c.Direction })},
-	{Column: "direction_source", Attribute: AttrDirectionSource, Scope: ScopeRecord, Source: "listeners of the same snapshot",
+	{Column: "direction_source", Attribute: AttrDirectionSource, Scope: ScopeRecord, Source: "connect, accept, or listeners of the same snapshot",
 		Null: "direction is unknown", at: of(func(c *Connection) any { return &c.DirectionSource })},
 	{Column: "inode", Attribute: AttrInode, Scope: ScopeRecord, Source: tcpTables,
 		at: of(func(c *Connection) any { return &c.Inode })},
-}, processFields(func(e Event) *Process { return &e.(*Connection).Process })...),
-	Field{Column: "duration_secs", Attribute: AttrDuration, Scope: ScopeRecord, Unit: "s", Source: "boot clock",
+}, processFields(func(e Event) *Process { return &e.(*Connection).Process }), []Field{
+	{Column: "duration_secs", Attribute: AttrDuration, Scope: ScopeRecord, Unit: "s", Source: "boot clock",
 		Null: unknownDuration, at: of(func(c *Connection) any { return &c.Duration })},
-	Field{Column: "duration_source", Attribute: AttrDurationSource, Scope: ScopeRecord, Source: "how duration_secs is known",
+	{Column: "duration_source", Attribute: AttrDurationSource, Scope: ScopeRecord, Source: "how duration_secs is known",
 		Null: unknownDuration, at: of(func(c *Connection) any { return &c.DurationSource })},
-	Field{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
+	{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
 		Null: "no name is known (always, until there are DNS events)", at: of(func(c *Connection) any { return &c.RemoteName })},
-)
+	connectionID(of(func(c *Connection) any { return &c.ConnectionID })),
+}, tcpFields(func(e Event) *TCP { return &e.(*Connection).TCP }))

@@ -490,6 +490,10 @@ func (d *Decoder) get(v value, key []byte, to any) *RecordError {
 		n, refused := integer(v, key, math.MaxUint32)
 		*to = Some(uint32(n))
 		return refused
+	case *Optional[uint64]:
+		n, refused := integer(v, key, math.MaxInt64)
+		*to = Some(n)
+		return refused
 	case *time.Duration:
 		s, refused := seconds(v, key)
 		*to = s

@@ -24,10 +24,13 @@ type Kind string
 const (
 	KindConnection     Kind = "connection"
 	KindListener       Kind = "listener"
+	KindFlow           Kind = "flow"
 	KindHeartbeat      Kind = "heartbeat"
 	KindNetworkConnect Kind = "network_connect"
 	KindNetworkAccept  Kind = "network_accept"
+	KindNetworkListen  Kind = "network_listen"
 	KindNetworkFlow    Kind = "network_flow"
+	KindLSMNetConnect  Kind = "lsm_net_connect"
 	KindGap            Kind = "gap"
 )
 

@@ -73,6 +73,10 @@ func put(to pcommon.Map, name string, v any) {
 		if v.Known {
 			to.PutInt(name, int64(v.Value))
 		}
+	case *Optional[uint64]:
+		if v.Known {
+			to.PutInt(name, int64(v.Value))
+		}
 	case *time.Duration:
 		to.PutDouble(name, v.Seconds())
 	case *Optional[time.Duration]:

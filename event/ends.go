@@ -45,3 +45,35 @@ func endsFields(ends func(Event) *Ends) []Field {
 			at: member(func(e *Ends) any { return &e.DestinationPort })},
 	}
 }
+
+// Target is where a socket listens, or where one is asked to connect to: the
+// destination alone, since no source has come into it yet.
+type Target struct {
+	Netns     uint64
+	Transport string
+	Family    string
+	// DestinationAddress is unspecified (0.0.0.0 or ::) where a socket listens on
+	// all addresses.
+	DestinationAddress netip.Addr
+	DestinationPort    uint16
+}
+
+// targetFields are the columns of [Target] inside a kind's struct: those of
+// [Ends] without the source.
+func targetFields(target func(Event) *Target) []Field {
+	at := map[string]func(*Target) any{
+		"netns":               func(t *Target) any { return &t.Netns },
+		"transport":           func(t *Target) any { return &t.Transport },
+		"family":              func(t *Target) any { return &t.Family },
+		"destination_address": func(t *Target) any { return &t.DestinationAddress },
+		"destination_port":    func(t *Target) any { return &t.DestinationPort },
+	}
+	var fields []Field
+	for _, f := range endsFields(nil) {
+		if member := at[f.Column]; member != nil {
+			f.at = func(e Event) any { return member(target(e)) }
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}

@@ -40,7 +40,7 @@ type Field struct {
 
 // Value returns a pointer to the field within e, which must be of the field's
 // kind: *string, *bool, *uint16, *uint32, *uint64, *netip.Addr, *time.Time,
-// *uuid.UUID, *Optional[uint32], *Optional[time.Duration], *time.Duration,
+// *uuid.UUID, *Optional[uint32], *Optional[uint64], *Optional[time.Duration], *time.Duration,
 // *map[string]uint64 or *map[string]string.
 func (f *Field) Value(e Event) any { return f.at(e) }
 
@@ -66,7 +66,7 @@ const (
 	AttrDurationSource   = "netview.duration.source"
 	AttrPeerName         = "netview.peer.name"
 	AttrEphemeral        = "netview.listener.ephemeral"
-	AttrAcceptQueue      = "netview.listener.accept_queue"
+	AttrBacklog          = "netview.listener.backlog"
 	AttrMode             = "netview.sensor.mode"
 	AttrInterval         = "netview.heartbeat.interval"
 	AttrCollectDuration  = "netview.heartbeat.collect_duration"
@@ -76,9 +76,14 @@ const (
 	AttrCountUDP         = "netview.heartbeat.udp_listeners"
 	AttrCountTimeWait    = "netview.heartbeat.time_wait"
 	AttrCountNetns       = "netview.heartbeat.namespaces"
+	AttrCountFlows       = "netview.heartbeat.flows"
 	AttrLosses           = "netview.losses"
 	AttrFeatures         = "netview.features"
+	AttrConnectionID     = "netview.connection.id"
+	AttrRTT              = "netview.tcp.rtt"
+	AttrRetransmits      = "netview.tcp.retransmits"
 	AttrResult           = "netview.connect.result"
+	AttrFlowState        = "netview.flow.state"
 	AttrBytesSent        = "netview.flow.bytes_sent"
 	AttrBytesReceived    = "netview.flow.bytes_received"
 	AttrFinalState       = "netview.flow.final_state"
@@ -143,7 +148,7 @@ func TypeName(v any) string {
 		return "string"
 	case *bool:
 		return "bool"
-	case *uint16, *uint32, *uint64, *Optional[uint32]:
+	case *uint16, *uint32, *uint64, *Optional[uint32], *Optional[uint64]:
 		return "int"
 	case *time.Duration, *Optional[time.Duration]:
 		return "double"

@@ -12,9 +12,10 @@ const (
 
 // States of a feature in [Heartbeat].Features.
 const (
-	// FeatureOn: the feature works.
+	// FeatureOn: the feature works. Where it rests on a hook of the kernel, ": " and
+	// the hook follow.
 	FeatureOn = "on"
-	// FeatureOff begins the reason why it does not.
+	// FeatureOff begins the reason why it does not, and what may help.
 	FeatureOff = "off: "
 )
 
@@ -26,6 +27,8 @@ type Heartbeat struct {
 	Heartbeat uint64
 	// Rows of the snapshot by table.
 	Connections, TCPListeners, UDPListeners uint64
+	// Flows is the number of rows of flows; not known where there is no eBPF.
+	Flows Optional[uint64]
 	// TimeWait counts TCP sockets in TIME_WAIT, which have no rows.
 	TimeWait uint64
 	// Namespaces that were read.
@@ -39,7 +42,7 @@ type Heartbeat struct {
 	Uptime time.Duration
 	// Losses counts what was lost since the session began, by cause.
 	Losses map[string]uint64
-	// Features maps each feature to [FeatureOn], or to [FeatureOff] and the reason.
+	// Features maps each feature to what begins with [FeatureOn] or [FeatureOff].
 	Features map[string]string
 }
 
@@ -54,6 +57,8 @@ var heartbeatFields = []Field{
 		at: of(func(h *Heartbeat) any { return &h.TCPListeners })},
 	{Column: "udp_listeners", Attribute: AttrCountUDP, Scope: ScopeRecord, Source: "rows of the snapshot",
 		at: of(func(h *Heartbeat) any { return &h.UDPListeners })},
+	{Column: "flows", Attribute: AttrCountFlows, Scope: ScopeRecord, Source: "rows of the snapshot", Null: "there is no eBPF",
+		at: of(func(h *Heartbeat) any { return &h.Flows })},
 	{Column: "time_wait", Attribute: AttrCountTimeWait, Scope: ScopeRecord, Source: tcpTables,
 		at: of(func(h *Heartbeat) any { return &h.TimeWait })},
 	{Column: "namespaces", Attribute: AttrCountNetns, Scope: ScopeRecord, Source: "/proc/PID/task/TID/ns/net, /proc/PID/mountinfo",

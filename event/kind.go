@@ -38,10 +38,13 @@ func newSpec[T any, P interface {
 var kinds = map[Kind]*kindSpec{
 	KindConnection:     newSpec[Connection](connectionFields),
 	KindListener:       newSpec[Listener](listenerFields),
+	KindFlow:           newSpec[Flow](flowFields),
 	KindHeartbeat:      newSpec[Heartbeat](heartbeatFields),
 	KindNetworkConnect: newSpec[NetworkConnect](networkConnectFields),
 	KindNetworkAccept:  newSpec[NetworkAccept](networkAcceptFields),
 	KindNetworkFlow:    newSpec[NetworkFlow](networkFlowFields),
+	KindNetworkListen:  newSpec[NetworkListen](networkListenFields),
+	KindLSMNetConnect:  newSpec[LSMNetConnect](lsmNetConnectFields),
 	KindGap:            newSpec[Gap](gapFields),
 }
 

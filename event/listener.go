@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/netip"
+	"slices"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
@@ -27,8 +28,9 @@ type Listener struct {
 	// out by itself: most often a client, not a service.
 	Ephemeral bool
 	// Inode of the socket; 0 for one that the kernel owns, such as VXLAN or GTP-U.
-	Inode   uint64
-	Process Process
+	Inode        uint64
+	Process      Process
+	ConnectionID Optional[uint64]
 }
 
 // Kind is [KindListener].
@@ -39,7 +41,7 @@ const (
 	socketTables = tcpTables + "; /proc/net/udp and udp6"
 )
 
-var listenerFields = append([]Field{
+var listenerFields = slices.Concat([]Field{
 	numbered(of(func(l *Listener) any { return &l.Heartbeat })),
 	{Column: "netns", Attribute: AttrNetns, Scope: ScopeRecord, Source: "inode of /proc/PID/ns/net",
 		at: of(func(l *Listener) any { return &l.Netns })},
@@ -55,4 +57,5 @@ var listenerFields = append([]Field{
 		at: of(func(l *Listener) any { return &l.Ephemeral })},
 	{Column: "inode", Attribute: AttrInode, Scope: ScopeRecord, Source: socketTables,
 		at: of(func(l *Listener) any { return &l.Inode })},
-}, processFields(func(e Event) *Process { return &e.(*Listener).Process })...)
+}, processFields(func(e Event) *Process { return &e.(*Listener).Process }),
+	[]Field{connectionID(of(func(l *Listener) any { return &l.ConnectionID }))})

@@ -7,7 +7,8 @@ import "slices"
 type NetworkAccept struct {
 	Envelope
 	Ends
-	Process Process
+	Process      Process
+	ConnectionID Optional[uint64]
 }
 
 // Kind is [KindNetworkAccept].
@@ -16,4 +17,5 @@ func (*NetworkAccept) Kind() Kind { return KindNetworkAccept }
 var networkAcceptFields = slices.Concat(
 	endsFields(func(e Event) *Ends { return &e.(*NetworkAccept).Ends }),
 	processFields(func(e Event) *Process { return &e.(*NetworkAccept).Process }),
+	[]Field{connectionID(of(func(a *NetworkAccept) any { return &a.ConnectionID }))},
 )

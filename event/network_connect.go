@@ -14,7 +14,8 @@ type NetworkConnect struct {
 	Result  string
 	Process Process
 	// RemoteName is a host name by which the destination is known.
-	RemoteName string
+	RemoteName   string
+	ConnectionID Optional[uint64]
 }
 
 // Kind is [KindNetworkConnect].
@@ -26,5 +27,6 @@ var networkConnectFields = slices.Concat(
 		at: of(func(c *NetworkConnect) any { return &c.Result })}},
 	processFields(func(e Event) *Process { return &e.(*NetworkConnect).Process }),
 	[]Field{{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
-		Null: "no name is known", at: of(func(c *NetworkConnect) any { return &c.RemoteName })}},
+		Null: "no name is known", at: of(func(c *NetworkConnect) any { return &c.RemoteName })},
+		connectionID(of(func(c *NetworkConnect) any { return &c.ConnectionID }))},
 )

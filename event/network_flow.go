@@ -25,8 +25,10 @@ type NetworkFlow struct {
 	// is known and is empty where it is not.
 	Direction       string
 	DirectionSource string
-	// BytesSent are those that this host sent and the peer acknowledged.
-	BytesSent, BytesReceived uint64
+	// BytesSent are those that this host sent and the peer acknowledged. Both are
+	// not known where the end was missed before a heartbeat had shown the flow.
+	BytesSent, BytesReceived Optional[uint64]
+	TCP
 	// FinalState is one of the Final constants, FinalDetail its cause: fin,
 	// reset_by_peer, reset_locally, refused, timed_out, unreachable, aborted,
 	// missed_close or evicted.
@@ -36,7 +38,8 @@ type NetworkFlow struct {
 	Duration       Optional[time.Duration]
 	DurationSource string
 	// RemoteName is a host name by which the peer is known.
-	RemoteName string
+	RemoteName   string
+	ConnectionID Optional[uint64]
 }
 
 // Kind is [KindNetworkFlow].
@@ -49,15 +52,16 @@ var networkFlowFields = slices.Concat(
 			at: of(func(f *NetworkFlow) any { return &f.Direction })},
 		{Column: "direction_source", Attribute: AttrDirectionSource, Scope: ScopeRecord, Source: "how direction is known",
 			Null: "direction is unknown", at: of(func(f *NetworkFlow) any { return &f.DirectionSource })},
-		{Column: "bytes_sent", Attribute: AttrBytesSent, Scope: ScopeRecord, Unit: "B", Source: "tcp_sock.bytes_acked",
+		{Column: "bytes_sent", Attribute: AttrBytesSent, Scope: ScopeRecord, Unit: "B", Source: "tcp_sock.bytes_acked", Null: notCounted,
 			at: of(func(f *NetworkFlow) any { return &f.BytesSent })},
-		{Column: "bytes_received", Attribute: AttrBytesReceived, Scope: ScopeRecord, Unit: "B", Source: "tcp_sock.bytes_received",
+		{Column: "bytes_received", Attribute: AttrBytesReceived, Scope: ScopeRecord, Unit: "B", Source: "tcp_sock.bytes_received", Null: notCounted,
 			at: of(func(f *NetworkFlow) any { return &f.BytesReceived })},
 		{Column: "final_state", Attribute: AttrFinalState, Scope: ScopeRecord, Source: "the flow tracker",
 			at: of(func(f *NetworkFlow) any { return &f.FinalState })},
 		{Column: "final_detail", Attribute: AttrFinalDetail, Scope: ScopeRecord, Source: "the flow tracker",
 			at: of(func(f *NetworkFlow) any { return &f.FinalDetail })},
 	},
+	tcpFields(func(e Event) *TCP { return &e.(*NetworkFlow).TCP }),
 	processFields(func(e Event) *Process { return &e.(*NetworkFlow).Process }),
 	[]Field{
 		{Column: "duration_secs", Attribute: AttrDuration, Scope: ScopeRecord, Unit: "s", Source: "boot clock",
@@ -66,5 +70,6 @@ var networkFlowFields = slices.Concat(
 			Null: "the flow is older than the sensor", at: of(func(f *NetworkFlow) any { return &f.DurationSource })},
 		{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
 			Null: "no name is known", at: of(func(f *NetworkFlow) any { return &f.RemoteName })},
+		connectionID(of(func(f *NetworkFlow) any { return &f.ConnectionID })),
 	},
 )

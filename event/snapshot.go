@@ -7,10 +7,27 @@ type Snapshot struct {
 	Heartbeat   *Heartbeat
 	Connections []*Connection
 	Listeners   []*Listener
+	Flows       []*Flow
 }
 
 // Records is the number of records of the snapshot, its heartbeat included.
-func (s *Snapshot) Records() int { return len(s.Connections) + len(s.Listeners) + 1 }
+func (s *Snapshot) Records() int { return len(s.Connections) + len(s.Listeners) + len(s.Flows) + 1 }
+
+// Rows are the records of the snapshot without its heartbeat, in the order in
+// which they are sent.
+func (s *Snapshot) Rows() []Event {
+	rows := make([]Event, 0, s.Records())
+	for _, c := range s.Connections {
+		rows = append(rows, c)
+	}
+	for _, l := range s.Listeners {
+		rows = append(rows, l)
+	}
+	for _, f := range s.Flows {
+		rows = append(rows, f)
+	}
+	return rows
+}
 
 // Collection is one thing that a heartbeat tried to read.
 type Collection struct {

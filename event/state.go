@@ -12,10 +12,31 @@ type State struct {
 	Churn Churn
 	// Failures counts the heartbeats at which nothing could be read.
 	Failures uint64
+	// Kernel is what eBPF told; nil where there is none.
+	Kernel *Kernel
 	// Losses counts by cause.
 	Losses map[string]uint64
 	// Delivery is nil where nothing is sent.
 	Delivery *Delivery
+}
+
+// Kernel counts what eBPF told since the sensor's start.
+type Kernel struct {
+	// Events made, by kind.
+	Events map[Kind]uint64
+	// BytesSent, BytesReceived and Retransmits are those of all flows.
+	BytesSent, BytesReceived, Retransmits uint64
+	// Audit counts what flows and socket tables said differently, by
+	// FlowDifferences.
+	Audit map[string]uint64
+}
+
+// FlowDifferences names the keys of [Kernel].Audit, and explains them.
+var FlowDifferences = []struct{ Name, Explained string }{
+	{"adopted", "sockets without a flow: their beginning was missed"},
+	{"missed_close", "flows without a socket: their end was missed"},
+	{"evicted", "flows that had to make room for others"},
+	{"untracked", "sockets for whose flow there was no room, once at each heartbeat"},
 }
 
 // Delivery is how far records have come on their way to the collector.

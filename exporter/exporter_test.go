@@ -20,12 +20,13 @@ func state() event.State {
 		Snapshot: &event.Snapshot{
 			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Resource: event.Resource{HostName: "h1", Arch: "amd64", KernelRelease: "6.18.0", Version: "1.2.3"}, Timestamp: at},
 				TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond, Interval: 15 * time.Second, Mode: event.ModeCompatibility,
-				Features: map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version"}},
+				Features: map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version", "flow": "on: tp_btf/inet_sock_set_state"}},
 			Connections: []*event.Connection{
 				{State: "established", Family: "ipv4", Direction: "inbound"},
 				{State: "established", Family: "ipv4", Direction: "inbound"},
 				{State: "close_wait", Family: "ipv6", Direction: "unknown"},
 			},
+			Flows:     []*event.Flow{{State: "established", Direction: "inbound"}, {State: "half-closed", Direction: "outbound"}},
 			Listeners: []*event.Listener{{Transport: "udp", Family: "ipv6", LocalPort: 2152}, {Transport: "udp", Family: "ipv4", LocalPort: 40000, Ephemeral: true}, {Transport: "tcp", Family: "ipv4", LocalPort: 2152}},
 		},
 		Collections: []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
@@ -34,6 +35,8 @@ func state() event.State {
 			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Waiting: 1, Damaged: 1,
 			Events: event.Lane{Records: 5, Bytes: 1000, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
 		},
+		Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: 12}, BytesSent: 1000, BytesReceived: 2000, Retransmits: 3,
+			Audit: map[string]uint64{"adopted": 1}},
 		Losses:   map[string]uint64{"socket_row_short": 4},
 		Failures: 2,
 	}
@@ -53,10 +56,25 @@ netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="esta
 # TYPE netview_ephemeral_udp_listeners gauge
 netview_ephemeral_udp_listeners{family="ipv4",sensor_id="s1"} 1
 netview_ephemeral_udp_listeners{family="ipv6",sensor_id="s1"} 0
-# HELP netview_feature_enabled Whether a feature works (1) or not (0), and why not.
+# HELP netview_events_total Events made of what the kernel told, by kind.
+# TYPE netview_events_total counter
+netview_events_total{kind="network_flow",sensor_id="s1"} 12
+# HELP netview_feature_enabled Whether a feature works (1) or not (0), the hook of the kernel that it rests on, and why it does not.
 # TYPE netview_feature_enabled gauge
-netview_feature_enabled{feature="ebpf",reason="not part of this version",sensor_id="s1"} 0
-netview_feature_enabled{feature="socket_tables",reason="",sensor_id="s1"} 1
+netview_feature_enabled{feature="ebpf",hook="",reason="not part of this version",sensor_id="s1"} 0
+netview_feature_enabled{feature="flow",hook="tp_btf/inet_sock_set_state",reason="",sensor_id="s1"} 1
+netview_feature_enabled{feature="socket_tables",hook="",reason="",sensor_id="s1"} 1
+# HELP netview_flow_differences_total What the flows by eBPF and the socket tables said differently; the sensor audits itself with it.
+# TYPE netview_flow_differences_total counter
+netview_flow_differences_total{difference="adopted",sensor_id="s1"} 1
+# HELP netview_flows TCP flows that live, by state and direction.
+# TYPE netview_flows gauge
+netview_flows{direction="inbound",sensor_id="s1",state="established"} 1
+netview_flows{direction="inbound",sensor_id="s1",state="half-closed"} 0
+netview_flows{direction="outbound",sensor_id="s1",state="established"} 0
+netview_flows{direction="outbound",sensor_id="s1",state="half-closed"} 1
+netview_flows{direction="unknown",sensor_id="s1",state="established"} 0
+netview_flows{direction="unknown",sensor_id="s1",state="half-closed"} 0
 # HELP netview_heartbeat_acknowledged_timestamp_seconds When the newest heartbeat that the collector acknowledged was taken; absent until one is.
 # TYPE netview_heartbeat_acknowledged_timestamp_seconds gauge
 netview_heartbeat_acknowledged_timestamp_seconds{sensor_id="s1"} 1.7999999855e+09
@@ -129,6 +147,13 @@ netview_spool_on_disk{sensor_id="s1"} 1
 # TYPE netview_spool_records gauge
 netview_spool_records{lane="events",sensor_id="s1"} 5
 netview_spool_records{lane="snapshots",sensor_id="s1"} 0
+# HELP netview_tcp_bytes_total Payload of all TCP flows since the sensor met them, as of the last heartbeat or their end: sent and acknowledged, or received.
+# TYPE netview_tcp_bytes_total counter
+netview_tcp_bytes_total{direction="received",sensor_id="s1"} 2000
+netview_tcp_bytes_total{direction="sent",sensor_id="s1"} 1000
+# HELP netview_tcp_retransmits_total TCP segments that were sent again, of all flows since the sensor met them.
+# TYPE netview_tcp_retransmits_total counter
+netview_tcp_retransmits_total{sensor_id="s1"} 3
 # HELP netview_tcp_time_wait_sockets TCP sockets in TIME_WAIT.
 # TYPE netview_tcp_time_wait_sockets gauge
 netview_tcp_time_wait_sockets{sensor_id="s1"} 3

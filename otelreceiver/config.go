@@ -72,6 +72,7 @@ type SchemaConfig struct {
 type RetentionConfig struct {
 	Connections time.Duration `mapstructure:"snapshot_connections"`
 	Listeners   time.Duration `mapstructure:"snapshot_listeners"`
+	Flows       time.Duration `mapstructure:"snapshot_flows"`
 	Heartbeats  time.Duration `mapstructure:"heartbeats"`
 	Events      time.Duration `mapstructure:"events"`
 	Gaps        time.Duration `mapstructure:"gaps"`
@@ -156,7 +157,7 @@ func (c *Config) Validate() error {
 	if err := clickhouse.CheckDatabase(ch.Database); err != nil {
 		wrong("clickhouse::database", "%v", err)
 	}
-	for key, keep := range map[string]time.Duration{"snapshot_connections": ch.Retention.Connections, "snapshot_listeners": ch.Retention.Listeners,
+	for key, keep := range map[string]time.Duration{"snapshot_connections": ch.Retention.Connections, "snapshot_listeners": ch.Retention.Listeners, "snapshot_flows": ch.Retention.Flows,
 		"heartbeats": ch.Retention.Heartbeats, "events": ch.Retention.Events, "gaps": ch.Retention.Gaps, "quarantine": ch.Retention.Quarantine} {
 		if keep < time.Minute {
 			wrong("clickhouse::retention::"+key, "%v is not valid: it must be at least 1m", keep)

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/probe"
@@ -11,6 +12,9 @@ import (
 type Feature struct {
 	// Name in metrics and in the heartbeat.
 	Name string `json:"name"`
+	// Hook of the kernel that it rests on, where it is one of eBPF; the last that
+	// was tried, where it does not work.
+	Hook string `json:"hook,omitempty"`
 	// Gives is what it is for.
 	Gives string `json:"gives"`
 	// Off is why it does not work; empty where it does.
@@ -64,14 +68,18 @@ func spoolFeature(disk error) Feature {
 // probeFeatures are those that come from the kernel by eBPF.
 func probeFeatures(p *probe.Probe) (list []Feature) {
 	gives := map[string]string{
-		probe.FeatureFlow:    "completed TCP flows with their bytes, attempts to connect and their results",
-		probe.FeatureAccept:  "connections that a process accepts, and their owner",
-		probe.FeatureConnect: "attempts to connect that fail on the host itself, as without a route",
+		probe.FeatureFlow:       "TCP flows with their bytes and how they end, attempts to connect and their results",
+		probe.FeatureListen:     "sockets that begin to listen",
+		probe.FeatureAccept:     "connections that a process accepts, and their owner",
+		probe.FeatureConnect:    "attempts to connect that fail on the host itself, as without a route",
+		probe.FeatureUDPConnect: "connected UDP sockets, at their first datagram",
+		probe.FeatureLSM:        "connects as the kernel's security hooks see them (lsm_net_connect)",
+		probe.FeatureSeed:       "the process of connections that are older than the sensor, from their first moment on",
 	}
 	for _, f := range p.Features() {
-		feature := Feature{Name: f.Name, Gives: gives[f.Name]}
+		feature := Feature{Name: f.Name, Hook: f.Hook, Gives: gives[f.Name]}
 		if f.Err != nil {
-			feature.Off, feature.Remedy = f.Err.Error(), f.Remedy
+			feature.Off, feature.Remedy = strings.ReplaceAll(f.Err.Error(), "\n", "; "), f.Remedy
 		}
 		list = append(list, feature)
 	}
@@ -83,8 +91,14 @@ func featureStates(list []Feature) map[string]string {
 	states := map[string]string{}
 	for _, f := range list {
 		states[f.Name] = event.FeatureOn
+		if f.Hook != "" {
+			states[f.Name] += ": " + f.Hook
+		}
 		if f.Off != "" {
 			states[f.Name] = event.FeatureOff + f.Off
+			if f.Remedy != "" {
+				states[f.Name] += " (remedy: " + f.Remedy + ")"
+			}
 		}
 	}
 	return states

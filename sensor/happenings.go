@@ -1,7 +1,11 @@
 package sensor
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -11,10 +15,10 @@ import (
 	"github.com/netview-project/netview/sensor/flow"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
+	"github.com/netview-project/netview/sensor/socket"
 )
 
-// happenings turns what the kernel tells into events. Its methods are called by
-// one goroutine.
+// happenings turns what the kernel tells into events, and follows the flows.
 type happenings struct {
 	resource event.Resource
 	// identify names a process that runs now.
@@ -23,18 +27,29 @@ type happenings struct {
 	// append takes events to the spool.
 	append func([]event.Event)
 
+	mutex sync.Mutex // of what follows
 	// boot is what the boot clock has to gain to be the wall clock's time.
 	boot   time.Time
-	asked  *simplelru.LRU[uint32, answered] // by pid
+	asked  *simplelru.LRU[uint32, *answered] // by pid
 	events []event.Event
+	flows  *flow.Tracker
+	made   map[event.Kind]uint64
 }
 
+// mostFlows is how many flows are followed at a time: as many as the kernel's map
+// of owners has room for (sensor/bpf/owner.h).
+const mostFlows = 1 << 18
+
 func newHappenings(resource event.Resource, processes *process.Table, append func([]event.Event)) *happenings {
-	asked, err := simplelru.NewLRU[uint32, answered](answersKept, nil)
+	asked, err := simplelru.NewLRU[uint32, *answered](answersKept, nil)
 	if err != nil {
 		panic(err) // of a size below 1
 	}
-	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked}
+	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}}
+	for _, kind := range []event.Kind{event.KindNetworkConnect, event.KindNetworkAccept, event.KindNetworkListen, event.KindNetworkFlow, event.KindLSMNetConnect} {
+		h.made[kind] = 0
+	}
+	h.flows = flow.NewTracker(mostFlows, h.ended)
 	h.setClock()
 	return h
 }
@@ -46,6 +61,9 @@ func (h *happenings) setClock() { h.boot = time.Now().Add(-bootClock()) }
 type answered struct {
 	identity process.Identity
 	at       time.Duration // on the boot clock
+	// process is what was made of it last, for a user.
+	process *event.Process
+	uid     uint32
 }
 
 // How long an answer about a process holds while its name stays, how many are
@@ -58,54 +76,174 @@ const (
 
 // take turns one record into events. It keeps nothing of it.
 func (h *happenings) take(e *probe.Event) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
 	switch e.Type {
 	case bpf.StateNvTypeNV_CONNECT:
 		h.connect(e)
 	case bpf.StateNvTypeNV_ACCEPT:
-		h.events = append(h.events, &event.NetworkAccept{Envelope: h.envelope(e.Time), Ends: endsOf(e), Process: h.process(e)})
+		s := h.socket(e)
+		h.flows.Open(&s, time.Duration(e.Time))
+		h.make(&event.NetworkAccept{Envelope: h.envelope(e.Time), Ends: endsOf(&s, event.TransportTCP), Process: *s.Process, ConnectionID: connectionID(s.ID)})
 	case bpf.StateNvTypeNV_CLOSE:
-		final, detail := flow.End(e.OldState, e.Error)
-		h.flow(e, h.process(e), final, detail)
+		h.flows.Close(&flow.Closing{Socket: h.socket(e), Counters: countersOf(e), At: time.Duration(e.Time),
+			Before: e.OldState, Errno: e.Error, FinReceived: e.FinReceived != 0, HalfClosed: e.HalfClosed != 0})
+	case bpf.StateNvTypeNV_LISTEN:
+		s := h.socket(e)
+		h.make(&event.NetworkListen{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Local), Backlog: event.Some(uint64(e.Backlog)), Process: *s.Process, ConnectionID: connectionID(s.ID)})
+	case bpf.StateNvTypeNV_LSM_CONNECT:
+		s := h.socket(e)
+		h.make(&event.LSMNetConnect{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Remote), Process: *s.Process, ConnectionID: connectionID(s.ID)})
 	}
+}
+
+// make keeps an event until the next append.
+func (h *happenings) make(e event.Event) {
+	h.made[e.Kind()]++
+	h.events = append(h.events, e)
 	if len(h.events) >= eventsPerAppend {
-		h.flush()
+		h.appendAll()
+	}
+}
+
+func (h *happenings) appendAll() {
+	if len(h.events) > 0 {
+		h.append(h.events)
+		h.events = nil // the spool keeps them
 	}
 }
 
 // flush appends what was gathered.
 func (h *happenings) flush() {
-	if len(h.events) > 0 {
-		h.append(h.events)
-		h.events = nil // the spool keeps them
-	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.appendAll()
 	h.setClock()
 }
 
 func (h *happenings) connect(e *probe.Event) {
-	p := h.process(e)
+	s := h.socket(e)
 	result := event.ResultOK
 	if e.Error != 0 || e.OldState != 0 {
 		result = flow.Result(e.Error)
 	}
-	h.events = append(h.events, &event.NetworkConnect{Envelope: h.envelope(e.Start), Ends: endsOf(e), Result: result, Process: p})
-	if result != event.ResultOK {
-		h.flow(e, p, event.FinalRefused, result)
+	began := e.Start
+	if began == 0 { // it is older than the sensor
+		began = e.Time
+	}
+	transport := transportOf(e)
+	h.make(&event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, ConnectionID: connectionID(s.ID)})
+	switch {
+	case transport != event.TransportTCP:
+	case result == event.ResultOK:
+		h.flows.Open(&s, time.Duration(e.Time))
+	default:
+		h.ended(&flow.Ended{Socket: s, Counted: true, At: time.Duration(e.Time), Final: event.FinalRefused, Detail: result})
 	}
 }
 
-func (h *happenings) flow(e *probe.Event, p event.Process, final, detail string) {
-	f := &event.NetworkFlow{Envelope: h.envelope(e.Time), Ends: endsOf(e), Direction: event.DirectionUnknown,
-		BytesSent: e.BytesSent, BytesReceived: e.BytesReceived, FinalState: final, FinalDetail: detail, Process: p}
-	switch e.Role {
-	case bpf.StateNvRoleNV_CONNECTED:
-		f.Direction, f.DirectionSource = event.DirectionOutbound, event.SourceConnect
-	case bpf.StateNvRoleNV_ACCEPTED:
-		f.Direction, f.DirectionSource = event.DirectionInbound, event.SourceAccept
+// ended makes the event of a flow that is complete.
+func (h *happenings) ended(e *flow.Ended) {
+	f := &event.NetworkFlow{Envelope: h.envelope(uint64(e.At)), Ends: endsOf(&e.Socket, event.TransportTCP), FinalState: e.Final, FinalDetail: e.Detail, TCP: e.TCP, ConnectionID: connectionID(e.ID)}
+	f.Direction, f.DirectionSource = e.Role.Direction()
+	if e.Counted {
+		f.BytesSent, f.BytesReceived = event.Some(e.Sent), event.Some(e.Received)
+	}
+	if e.Process != nil {
+		f.Process = *e.Process
 	}
 	if e.Start != 0 {
-		f.Duration, f.DurationSource = event.Some(time.Duration(e.Time-e.Start).Round(time.Microsecond)), f.DirectionSource
+		f.Duration, f.DurationSource = event.Some((e.At - e.Start).Round(time.Microsecond)), f.DirectionSource
 	}
-	h.events = append(h.events, f)
+	h.make(f)
+}
+
+// compare the flows with the socket tables that were begun to be read at a time,
+// and return a row for each flow that lives.
+func (h *happenings) compare(heartbeat *event.Heartbeat, began time.Duration, namespaces []socket.Namespace, rows func(see func(*flow.Sighting) *flow.Flow)) []*event.Flow {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	unread := map[uint64]bool{}
+	for _, ns := range namespaces {
+		unread[ns.Inode] = !ns.Cookies && ns.Missing != socket.CauseNamespaceGone
+	}
+	h.flows.Table(began, rows, func(netns uint64) bool { return unread[netns] })
+	list := make([]*event.Flow, 0, h.flows.Len())
+	for f := range h.flows.Live {
+		list = append(list, row(heartbeat, f, began))
+	}
+	slices.SortFunc(list, func(a, b *event.Flow) int {
+		return cmp.Or(cmp.Compare(a.Netns, b.Netns), a.DestinationAddress.Compare(b.DestinationAddress), cmp.Compare(a.DestinationPort, b.DestinationPort),
+			a.SourceAddress.Compare(b.SourceAddress), cmp.Compare(a.SourcePort, b.SourcePort), cmp.Compare(a.ConnectionID.Value, b.ConnectionID.Value))
+	})
+	return list
+}
+
+// state of what was told.
+func (h *happenings) state() *event.Kernel {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	audit, totals := h.flows.Audit(), h.flows.Totals()
+	return &event.Kernel{Events: maps.Clone(h.made), BytesSent: totals.Sent, BytesReceived: totals.Received, Retransmits: totals.Retransmits,
+		Audit: map[string]uint64{"adopted": audit.Adopted, "missed_close": audit.Missed, "evicted": audit.Evicted, "untracked": audit.Untracked}}
+}
+
+// row of a flow in a snapshot.
+func row(heartbeat *event.Heartbeat, f *flow.Flow, now time.Duration) *event.Flow {
+	r := &event.Flow{Envelope: heartbeat.Envelope, Heartbeat: heartbeat.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
+		TCP: f.TCP, ConnectionID: connectionID(f.ID)}
+	r.Direction, r.DirectionSource = f.Role.Direction()
+	if f.HalfClosed(now) {
+		r.State = event.FlowHalfClosed
+	}
+	if f.Counted {
+		r.BytesSent, r.BytesReceived = event.Some(f.Sent), event.Some(f.Received)
+	}
+	if f.Process != nil {
+		r.Process = *f.Process
+	}
+	if f.Start != 0 {
+		r.Duration, r.DurationSource = event.Some(max(0, now-f.Start).Round(time.Millisecond)), r.DirectionSource
+	}
+	return r
+}
+
+// socket of an event.
+func (h *happenings) socket(e *probe.Event) flow.Socket {
+	s := flow.Socket{ID: e.Cookie, Netns: uint64(e.Netns), Start: time.Duration(e.Start), Process: h.process(e),
+		Local: netip.AddrPortFrom(address(e.Family, e.Local), e.LocalPort), Remote: netip.AddrPortFrom(address(e.Family, e.Remote), e.RemotePort)}
+	switch e.Role {
+	case bpf.StateNvRoleNV_CONNECTED:
+		s.Role = flow.Connected
+	case bpf.StateNvRoleNV_ACCEPTED:
+		s.Role = flow.Accepted
+	}
+	return s
+}
+
+func countersOf(e *probe.Event) flow.Counters {
+	return flow.Counters{Sent: e.BytesSent, Received: e.BytesReceived, TCP: tcpOf(e.SrttUs>>3, e.Retransmits)}
+}
+
+// tcpOf takes a round-trip time in µs.
+func tcpOf(rtt, retransmits uint32) event.TCP {
+	tcp := event.TCP{Retransmits: event.Some(uint64(retransmits))}
+	if rtt != 0 {
+		tcp.RTT = event.Some(time.Duration(rtt) * time.Microsecond)
+	}
+	return tcp
+}
+
+func transportOf(e *probe.Event) string {
+	if e.Protocol == probe.ProtocolUDP {
+		return event.TransportUDP
+	}
+	return event.TransportTCP
+}
+
+// connectionID is that of a cookie; 0 is none.
+func connectionID(cookie uint64) event.Optional[uint64] {
+	return event.Optional[uint64]{Value: cookie, Known: cookie != 0}
 }
 
 // envelope of something that happened at a time of the boot clock.
@@ -114,16 +252,24 @@ func (h *happenings) envelope(ns uint64) event.Envelope {
 }
 
 // endsOf puts the side that opened the connection first.
-func endsOf(e *probe.Event) event.Ends {
-	local, remote := address(e.Family, e.Local), address(e.Family, e.Remote)
-	both := event.Ends{Netns: uint64(e.Netns), Transport: event.TransportTCP, Family: "ipv4", SourceAddress: local, SourcePort: e.LocalPort, DestinationAddress: remote, DestinationPort: e.RemotePort}
-	if e.Role == bpf.StateNvRoleNV_ACCEPTED {
-		both.SourceAddress, both.SourcePort, both.DestinationAddress, both.DestinationPort = remote, e.RemotePort, local, e.LocalPort
+func endsOf(s *flow.Socket, transport string) event.Ends {
+	source, destination := s.Local, s.Remote
+	if direction, _ := s.Role.Direction(); direction == event.DirectionInbound {
+		source, destination = destination, source
 	}
-	if remote.Is6() {
-		both.Family = "ipv6"
+	return event.Ends{Netns: s.Netns, Transport: transport, Family: familyOf(s.Remote.Addr()), SourceAddress: source.Addr(), SourcePort: source.Port(),
+		DestinationAddress: destination.Addr(), DestinationPort: destination.Port()}
+}
+
+func targetOf(s *flow.Socket, transport string, to netip.AddrPort) event.Target {
+	return event.Target{Netns: s.Netns, Transport: transport, Family: familyOf(to.Addr()), DestinationAddress: to.Addr(), DestinationPort: to.Port()}
+}
+
+func familyOf(a netip.Addr) string {
+	if a.Is6() {
+		return "ipv6"
 	}
-	return both
+	return "ipv4"
 }
 
 func address(family uint16, bytes [16]uint8) netip.Addr {
@@ -133,34 +279,48 @@ func address(family uint16, bytes [16]uint8) netip.Addr {
 	return netip.AddrFrom16(bytes).Unmap()
 }
 
-// process that owns the socket. What has ended by now has at least the name and
-// the user that the kernel told.
-func (h *happenings) process(e *probe.Event) event.Process {
+// nobody is the process of what the kernel does itself, or of what is not known.
+var nobody = &event.Process{}
+
+// process that owns the socket; nil in a flow's end where it is not known. What has
+// ended by now has at least the name and the user that the kernel told.
+func (h *happenings) process(e *probe.Event) *event.Process {
 	if e.Tgid == 0 {
-		return event.Process{}
+		if e.Type == bpf.StateNvTypeNV_CLOSE {
+			return nil
+		}
+		return nobody
 	}
-	p := event.Process{PID: event.Some(e.Tgid), Name: probe.Comm(e), User: h.user(e.Uid)}
-	if identity, known := h.identity(e, p.Name); known {
-		p.Binary, p.ContainerID, p.CommandLine = identity.Binary, identity.ContainerID, identity.CommandLine
+	a := h.answer(e)
+	name := probe.Comm(e)
+	if a != nil && a.process != nil && a.uid == e.Uid && a.process.Name == string(name) {
+		return a.process
+	}
+	p := &event.Process{PID: event.Some(e.Tgid), Name: string(name), User: h.user(e.Uid)}
+	if a != nil {
+		p.Binary, p.ContainerID, p.CommandLine = a.identity.Binary, a.identity.ContainerID, a.identity.CommandLine
+		a.process, a.uid = p, e.Uid
 	}
 	return p
 }
 
-// identity of the process of an event. One that has ended, or has become another
-// program since, is known as far as it was met before.
-func (h *happenings) identity(e *probe.Event, name string) (process.Identity, bool) {
+// answer is about the process of an event; nil where nothing is known of it. One
+// that has ended, or has become another program since, is known as far as it was
+// met before.
+func (h *happenings) answer(e *probe.Event) *answered {
 	now := bootClock()
+	name := probe.Comm(e)
 	a, known := h.asked.Get(e.Tgid)
-	if !known || now-a.at > answerHolds || a.identity.Name != name {
+	if !known || now-a.at > answerHolds || a.identity.Name != string(name) {
 		fresh, err := h.identify(e.Tgid)
 		switch {
 		case err != nil && fresh.PID == 0:
 			if !known {
-				return process.Identity{}, false
+				return nil
 			}
-		case known && a.identity.Name == name && a.identity.StartTime == fresh.StartTime && fresh.Name != name: // by exec
+		case known && a.identity.Name == string(name) && a.identity.StartTime == fresh.StartTime && fresh.Name != string(name): // by exec
 		default:
-			a = answered{fresh, now}
+			a = &answered{identity: fresh, at: now}
 			h.asked.Add(e.Tgid, a)
 		}
 	}
@@ -169,5 +329,8 @@ func (h *happenings) identity(e *probe.Event, name string) (process.Identity, bo
 	if e.Start != 0 {
 		owned = e.Start
 	}
-	return a.identity, a.identity.StartTime <= time.Duration(owned)
+	if a.identity.StartTime > time.Duration(owned) {
+		return nil
+	}
+	return a
 }

@@ -26,8 +26,10 @@ type Sensor struct {
 	client    deliver.Client
 	spool     atomic.Pointer[deliver.Spool] // nil without an endpoint, and before Run
 	probe     atomic.Pointer[probe.Probe]   // nil before Run, and without --ebpf
-	newest    atomic.Pointer[found]
-	failures  atomic.Uint64
+	// happenings are nil before Run, and where the kernel tells nothing.
+	happenings atomic.Pointer[happenings]
+	newest     atomic.Pointer[found]
+	failures   atomic.Uint64
 }
 
 // New makes a sensor; it does no I/O but to ask who the host is.
@@ -63,6 +65,9 @@ func (s *Sensor) State() event.State {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
 	}
 	maps.Copy(state.Losses, s.probe.Load().Lost())
+	if h := s.happenings.Load(); h != nil {
+		state.Kernel = h.state()
+	}
 	if spool := s.spool.Load(); spool != nil {
 		status := spool.Status()
 		state.Delivery = &status
@@ -108,6 +113,10 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 	return nil
 }
 
+// syncPatience bounds the wait of a heartbeat for what the kernel told before it.
+// A flow that is judged too early is judged again by the next.
+const syncPatience = time.Second
+
 // watch brings the programs into the kernel and takes what they tell, until what
 // it returns is called.
 func (s *Sensor) watch(ctx context.Context) (stop func() error) {
@@ -119,6 +128,15 @@ func (s *Sensor) watch(ctx context.Context) (stop func() error) {
 		keep = spool.AppendEvents
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
+	if p.Tells() {
+		s.happenings.Store(h)
+		s.snapshots.happenings = h
+		s.snapshots.sync = func() {
+			ctx, cancel := context.WithTimeout(ctx, syncPatience)
+			defer cancel()
+			p.Sync(ctx)
+		}
+	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		if err := p.Run(ctx, h.take, h.flush); err != nil {

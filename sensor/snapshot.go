@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/flow"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/socket"
 )
@@ -34,7 +35,13 @@ type snapshots struct {
 	table     socket.Table
 	clock     func() time.Duration
 	churn     churn
+	// happenings know the flows; nil without eBPF. sync waits until all is known
+	// that the kernel has told.
+	happenings *happenings
+	sync       func()
 
+	seen   flow.Sighting
+	shared shared
 	began  time.Duration // on the boot clock
 	number uint64
 	sights sights
@@ -71,6 +78,9 @@ func (s *snapshots) take() (found, error) {
 	}
 	_ = collect(collectProcesses, s.processes.Scan) // its error is that of a feature
 	sortRows(s.table.Rows)
+	if s.happenings != nil {
+		s.sync() // so that a flow that ended meanwhile is not looked for
+	}
 	s.number++
 	f.snapshot = &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
 		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval}}
@@ -106,13 +116,31 @@ func sortRows(rows []socket.Row) {
 
 func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
 	h := snapshot.Heartbeat
-	listening := listeningPorts(s.table.Rows)
 	s.sights.begin(now, s.table.Seen)
+	if s.happenings == nil {
+		s.rows(snapshot, func(*flow.Sighting) *flow.Flow { return nil })
+	} else {
+		snapshot.Flows = s.happenings.compare(h, now, s.table.Seen, func(see func(*flow.Sighting) *flow.Flow) { s.rows(snapshot, see) })
+		h.Flows = event.Some(uint64(len(snapshot.Flows)))
+	}
+	h.Connections = uint64(len(snapshot.Connections))
+	s.sights.end()
+}
+
+// rows makes the rows of connections and listeners, and asks for the flow of each
+// connection.
+func (s *snapshots) rows(snapshot *event.Snapshot, see func(*flow.Sighting) *flow.Flow) {
+	h := snapshot.Heartbeat
+	listening := listeningPorts(s.table.Rows)
 	for i := range s.table.Rows {
 		row := &s.table.Rows[i]
 		switch {
 		case row.IsConnection():
-			snapshot.Connections = append(snapshot.Connections, s.connection(h, row, listening))
+			c := s.connection(h, row, listening)
+			if f := see(s.sighting(row, c)); f != nil {
+				s.complete(c, f)
+			}
+			snapshot.Connections = append(snapshot.Connections, c)
 		case row.IsTCPListener(), row.IsUDPListener():
 			snapshot.Listeners = append(snapshot.Listeners, s.listener(h, row))
 			if row.Protocol == socket.TCP {
@@ -124,14 +152,15 @@ func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
 			h.TimeWait++
 		}
 	}
-	h.Connections = uint64(len(snapshot.Connections))
-	s.sights.end()
 }
 
 func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening map[listenKey]bool) *event.Connection {
 	c := &event.Connection{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Family: row.Family(),
 		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), RemoteAddress: row.Remote.Addr(), RemotePort: row.Remote.Port(),
-		State: row.State.String(), Inode: row.Inode, Process: s.process(row)}
+		State: row.State.String(), Inode: row.Inode, Process: s.process(row), ConnectionID: connectionID(row.Cookie)}
+	if row.Cookie != 0 {
+		c.TCP = tcpOf(row.Info.RTT, row.Info.Retransmits)
+	}
 	switch {
 	case listening[listenKey{row.Netns, row.Local.Port()}]:
 		c.Direction, c.DirectionSource = event.DirectionInbound, event.SourceListeningPort
@@ -146,6 +175,56 @@ func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening ma
 	return c
 }
 
+// sighting is a row for the flow tracker. It is used again by the next.
+func (s *snapshots) sighting(row *socket.Row, c *event.Connection) *flow.Sighting {
+	s.seen = flow.Sighting{
+		Socket: flow.Socket{ID: row.Cookie, Netns: row.Netns, Local: row.Local, Remote: row.Remote, Process: s.shared.process(&c.Process)},
+		State:  uint8(row.State), Held: row.Inode != 0,
+		Acked: row.Info.BytesAcked, Received: row.Info.BytesReceived, Sent: row.Info.BytesSent, Retransmitted: row.Info.BytesRetransmitted, Unacked: row.Info.Unacked,
+		TCP: c.TCP,
+	}
+	switch c.Direction {
+	case event.DirectionInbound:
+		s.seen.Role = flow.Listened
+	case event.DirectionOutbound:
+		s.seen.Role = flow.Reached
+	}
+	return &s.seen
+}
+
+// complete a row with what is known of its flow.
+func (s *snapshots) complete(c *event.Connection, f *flow.Flow) {
+	c.Direction, c.DirectionSource = f.Role.Direction()
+	if f.Start != 0 {
+		c.Duration, c.DurationSource = event.Some(max(0, s.sights.now-f.Start).Round(time.Millisecond)), c.DirectionSource
+	}
+	if !c.Process.PID.Known && f.Process != nil {
+		c.Process = *f.Process
+	}
+}
+
+// shared gives equal processes one place in memory, for those that keep them.
+type shared map[event.Process]*event.Process
+
+// sharedKept bounds it: processes come and go.
+const sharedKept = 1 << 14
+
+func (s *shared) process(p *event.Process) *event.Process {
+	if !p.PID.Known {
+		return nil
+	}
+	if *s == nil || len(*s) > sharedKept {
+		*s = shared{}
+	}
+	known := (*s)[*p]
+	if known == nil {
+		copied := *p
+		known = &copied
+		(*s)[copied] = known
+	}
+	return known
+}
+
 // sameHost reports whether both ends are surely in the same namespace, so that
 // its listeners tell who accepted.
 func sameHost(row *socket.Row) bool {
@@ -154,7 +233,7 @@ func sameHost(row *socket.Row) bool {
 
 func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) *event.Listener {
 	return &event.Listener{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Transport: row.Protocol.String(), Family: row.Family(),
-		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), Ephemeral: row.Ephemeral, Inode: row.Inode, Process: s.process(row)}
+		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), Ephemeral: row.Ephemeral, Inode: row.Inode, Process: s.process(row), ConnectionID: connectionID(row.Cookie)}
 }
 
 func (s *snapshots) process(row *socket.Row) event.Process {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,9 +51,9 @@ func printReport(out io.Writer, r *sensor.Report) error {
 			row("\t\t  %s: %s", title, text)
 		}
 	}
-	row("\nFEATURE\tSTATE\tGIVES")
+	row("\nFEATURE\tSTATE\tHOOK\tGIVES")
 	for _, f := range r.Features {
-		row("%s\t%s\t%s", f.Name, state(f.Off == "", [2]string{"on", "off"}), f.Gives)
+		row("%s\t%s\t%s\t%s", f.Name, state(f.Off == "", [2]string{"on", "off"}), cmp.Or(f.Hook, "-"), f.Gives)
 		more("why not", f.Off)
 		more("remedy", f.Remedy)
 	}

@@ -275,7 +275,7 @@ func TestNamespaces(t *testing.T) {
 			defer c.Close()
 		}
 		who := fmt.Sprintf("netns = %d AND pid = %d AND binary = '%s' AND user = 'root'", ns.Inode, os.Getpid(), self)
-		where := who + " AND state = 'established' AND local_address = '::1' AND duration_secs BETWEEN 1 AND 60 AND duration_source = 'first_seen'"
+		where := who + " AND state = 'established' AND local_address = '::1' AND duration_secs BETWEEN 1 AND 60 AND duration_source IN ('first_seen', 'connect', 'accept')"
 		eventually(t, func() string {
 			inbound := r.inView(where + " AND local_port = 8080 AND direction = 'inbound'")
 			outbound := r.inView(where + " AND remote_port = 8080 AND direction = 'outbound'")

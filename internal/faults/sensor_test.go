@@ -138,7 +138,7 @@ func (m *maker) events(n int) []event.Event {
 		events[i] = &event.NetworkFlow{Envelope: m.envelope(),
 			Ends: event.Ends{Netns: 1, Transport: event.TransportTCP, Family: "ipv4", SourceAddress: netip.MustParseAddr("192.0.2.1"), SourcePort: uint16(m.made),
 				DestinationAddress: netip.MustParseAddr("198.51.100.7"), DestinationPort: 443},
-			Direction: event.DirectionOutbound, DirectionSource: "connect", BytesSent: m.made, FinalState: event.FinalEstablished, FinalDetail: "fin",
+			Direction: event.DirectionOutbound, DirectionSource: "connect", BytesSent: event.Some(m.made), BytesReceived: event.Some(uint64(4711)), FinalState: event.FinalEstablished, FinalDetail: "fin",
 			Process: event.Process{PID: event.Some(uint32(7)), Binary: "/usr/bin/faults", Name: "faults", User: "root"}}
 	}
 	return events

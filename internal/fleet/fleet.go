@@ -258,18 +258,6 @@ type Beat struct {
 	Snapshot *event.Snapshot
 }
 
-// Rows of the snapshot, in the order of their sequence.
-func (b *Beat) Rows() []event.Event {
-	rows := make([]event.Event, 0, b.Snapshot.Records())
-	for _, c := range b.Snapshot.Connections {
-		rows = append(rows, c)
-	}
-	for _, l := range b.Snapshot.Listeners {
-		rows = append(rows, l)
-	}
-	return rows
-}
-
 // NextTime is the time of the heartbeat that [Sensor.Next] makes.
 func (s *Sensor) NextTime() time.Time { return s.time(int(s.beat) + 1) }
 
@@ -320,7 +308,7 @@ func (s *Sensor) Next() Beat {
 
 // number gives the sequence, in the order in which the beat is sent.
 func (s *Sensor) number(b *Beat) {
-	for _, e := range slices.Concat(b.Events, b.Rows(), []event.Event{b.Snapshot.Heartbeat}) {
+	for _, e := range slices.Concat(b.Events, b.Snapshot.Rows(), []event.Event{b.Snapshot.Heartbeat}) {
 		s.sequence++
 		e.Env().Sequence = s.sequence
 	}

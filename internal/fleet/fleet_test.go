@@ -205,7 +205,7 @@ func TestLikeAFleet(t *testing.T) {
 			if int(h.Connections) != len(b.Snapshot.Connections) || int(h.TCPListeners+h.UDPListeners) != len(b.Snapshot.Listeners) {
 				t.Fatalf("the heartbeat counts %d, %d and %d", h.Connections, h.TCPListeners, h.UDPListeners)
 			}
-			for _, e := range slices.Concat(b.Events, b.Rows(), []event.Event{h}) {
+			for _, e := range slices.Concat(b.Events, b.Snapshot.Rows(), []event.Event{h}) {
 				sequence++
 				if e.Env().Sequence != sequence {
 					t.Fatalf("%s: sequence %d, want %d", s.Resource.SensorID, e.Env().Sequence, sequence)

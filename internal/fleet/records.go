@@ -114,11 +114,12 @@ func (s *Sensor) flow(l life, begun, ended time.Time, known bool) *event.Network
 	}
 	if result := s.result(l); result != event.ResultOK {
 		flow.FinalState, flow.FinalDetail = event.FinalRefused, result
+		flow.BytesSent, flow.BytesReceived = event.Some(uint64(0)), event.Some(uint64(0))
 		return flow
 	}
 	bytes := l.part(saltBytes)
-	flow.BytesSent = uint64(200 + pick(bytes, 0, 1<<16)<<pick(bytes, 16, 8))
-	flow.BytesReceived = uint64(200 + pick(bytes, 24, 1<<16)<<pick(bytes, 40, 8))
+	flow.BytesSent = event.Some(uint64(200 + pick(bytes, 0, 1<<16)<<pick(bytes, 16, 8)))
+	flow.BytesReceived = event.Some(uint64(200 + pick(bytes, 24, 1<<16)<<pick(bytes, 40, 8)))
 	flow.FinalState, flow.FinalDetail = event.FinalEstablished, of(finalDetails, pick(bytes, 48, 100))
 	return flow
 }

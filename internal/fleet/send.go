@@ -91,7 +91,7 @@ func (s *Sender) wait(ctx context.Context, until time.Time) error {
 func (s *Sender) sendBeat(ctx context.Context, client deliver.Client, b Beat) error {
 	sending, before := errgroup.WithContext(ctx)
 	sending.Go(func() error { return s.sendRecords(before, client, b.Events) })
-	sending.Go(func() error { return s.sendRecords(before, client, b.Rows()) })
+	sending.Go(func() error { return s.sendRecords(before, client, b.Snapshot.Rows()) })
 	if err := sending.Wait(); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func metrics() (string, error) {
 		last := len(families) - 1
 		families[last] = append(families[last], d)
 	}
-	return execute("metrics.md.tmpl", map[string]any{"Families": families, "Causes": sensor.LossCauses()})
+	return execute("metrics.md.tmpl", map[string]any{"Families": families, "Causes": sensor.LossCauses(), "Differences": event.FlowDifferences})
 }
 
 func execute(name string, data any) (string, error) {

@@ -29,6 +29,8 @@ func Filled(t testing.TB, kind event.Kind) event.Event {
 			*v = n
 		case *event.Optional[uint32]:
 			*v = event.Some(uint32(n))
+		case *event.Optional[uint64]:
+			*v = event.Some(n)
 		case *time.Duration:
 			*v = time.Duration(n) * 1001 * time.Millisecond
 		case *event.Optional[time.Duration]:

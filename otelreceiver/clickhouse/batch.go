@@ -69,7 +69,7 @@ func (b *Batch) Rows() int { return b.rows }
 
 // commitOrder has the heartbeats last: a stored heartbeat must mean that the
 // rows it closes are stored.
-var commitOrder = []string{"events", "gaps", "snapshot_connections", "snapshot_listeners", "heartbeats"}
+var commitOrder = []string{"events", "gaps", "snapshot_connections", "snapshot_listeners", "snapshot_flows", "heartbeats"}
 
 // commit stores the batch over a connection of [openWriter]. When it returns nil
 // every row is committed; after an error some may be, and sending them again is

@@ -18,10 +18,13 @@ import (
 var tableOf = map[event.Kind]string{
 	event.KindConnection:     "snapshot_connections",
 	event.KindListener:       "snapshot_listeners",
+	event.KindFlow:           "snapshot_flows",
 	event.KindHeartbeat:      "heartbeats",
 	event.KindNetworkConnect: "events",
 	event.KindNetworkAccept:  "events",
+	event.KindNetworkListen:  "events",
 	event.KindNetworkFlow:    "events",
+	event.KindLSMNetConnect:  "events",
 	event.KindGap:            "gaps",
 }
 
@@ -175,6 +178,11 @@ func newColumn(f *event.Field, kind event.Kind, nullable bool) column {
 			p := pointer.(*event.Optional[uint32])
 			return p.Value, p.Known
 		}}
+	case *event.Optional[uint64]:
+		return &columnOf[uint64]{nullable: true, read: func(_ event.Event, pointer any) (uint64, bool) {
+			p := pointer.(*event.Optional[uint64])
+			return p.Value, p.Known
+		}}
 	case *event.Optional[time.Duration]:
 		if ColumnName(f, kind) == startedAt {
 			return &columnOf[time.Time]{nullable: true, read: func(e event.Event, pointer any) (time.Time, bool) {
@@ -191,13 +199,13 @@ func newColumn(f *event.Field, kind event.Kind, nullable bool) column {
 	}
 }
 
-// startedAt is stored for the duration of a connection; see schema/tables.
+// startedAt is stored for the duration of a row of a snapshot; see schema/tables.
 const startedAt = "started_at"
 
 // ColumnName is the stored column of a field of the kind. It differs from
 // [event.Field.Column] where the table computes that from another.
 func ColumnName(f *event.Field, kind event.Kind) string {
-	if kind == event.KindConnection && f.Column == "duration_secs" {
+	if (kind == event.KindConnection || kind == event.KindFlow) && f.Column == "duration_secs" {
 		return startedAt
 	}
 	return f.Column

@@ -23,13 +23,13 @@ var schemaFiles embed.FS
 // row may live up to one partition longer: an hour for snapshots, a day for
 // the others.
 type Retention struct {
-	Connections, Listeners, Heartbeats, Events, Gaps, Quarantine time.Duration
+	Connections, Listeners, Flows, Heartbeats, Events, Gaps, Quarantine time.Duration
 }
 
 // DefaultRetention is 24 hours for snapshots and 30 days for the rest.
 func DefaultRetention() Retention {
 	const day = 24 * time.Hour
-	return Retention{Connections: day, Listeners: day, Heartbeats: 30 * day, Events: 30 * day, Gaps: 30 * day, Quarantine: 30 * day}
+	return Retention{Connections: day, Listeners: day, Flows: day, Heartbeats: 30 * day, Events: 30 * day, Gaps: 30 * day, Quarantine: 30 * day}
 }
 
 // tables names the table of each retention and the SQL that it counts from.
@@ -37,6 +37,7 @@ func (r Retention) tables() []retained {
 	return []retained{
 		{"snapshot_connections", "retention_connections", "timestamp", r.Connections},
 		{"snapshot_listeners", "retention_listeners", "timestamp", r.Listeners},
+		{"snapshot_flows", "retention_flows", "timestamp", r.Flows},
 		{"heartbeats", "retention_heartbeats", "timestamp", r.Heartbeats},
 		{"events", "retention_events", "timestamp", r.Events},
 		{"gaps", "retention_gaps", "timestamp", r.Gaps},

@@ -79,6 +79,11 @@ func text(v any) string {
 			return "NULL"
 		}
 		return strconv.FormatUint(uint64(v.Value), 10)
+	case *event.Optional[uint64]:
+		if !v.Known {
+			return "NULL"
+		}
+		return strconv.FormatUint(v.Value, 10)
 	case *time.Duration:
 		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64)
 	case *event.Optional[time.Duration]:
@@ -153,7 +158,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 	store := startStore(t, ch, nil)
 	var newer *NewerSchemaError
-	if err := store.said(t); !errors.As(err, &newer) || newer.Have != 99 || newer.Know != 2 {
+	if err := store.said(t); !errors.As(err, &newer) || newer.Have != 99 || newer.Know != 3 {
 		t.Errorf("said %v, want a NewerSchemaError", err)
 	}
 	if err := store.Commit(context.Background(), func(*Batch) { t.Error("a record was taken") }); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "99") {

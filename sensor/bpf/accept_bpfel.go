@@ -29,7 +29,8 @@ type AcceptOwner struct {
 	Uid         uint32
 	Role        uint32
 	Established uint8
-	Pad         [3]uint8
+	HalfClosed  uint8
+	Pad         [2]uint8
 	Comm        [16]int8
 }
 

@@ -6,4 +6,10 @@ package bpf
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem state -type nv_socket_event -type nv_type -type nv_role -type nv_loss State state.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem accept Accept accept.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem fexit_accept FexitAccept fexit_accept.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem connect Connect connect.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem fexit_connect FexitConnect fexit_connect.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem udp UDP udp.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem fexit_udp FexitUDP fexit_udp.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem lsm LSM lsm.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem seed Seed seed.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror

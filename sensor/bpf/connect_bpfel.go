@@ -14,14 +14,18 @@ import (
 )
 
 type ConnectAttempt struct {
-	_       structs.HostLayout
-	Start   uint64
-	Fd      uint32
-	Family  uint16
-	Port    uint16
-	Address [16]uint8
-	Begun   uint8
-	Pad     [7]uint8
+	_     structs.HostLayout
+	Start uint64
+	Sock  uint64
+	To    struct {
+		_      structs.HostLayout
+		Family uint16
+		Port   uint16
+		V4     [4]uint8
+		V6     [16]uint8
+	}
+	Begun uint8
+	Pad   [7]uint8
 }
 
 type ConnectNvLoss uint32
@@ -40,7 +44,8 @@ type ConnectOwner struct {
 	Uid         uint32
 	Role        uint32
 	Established uint8
-	Pad         [3]uint8
+	HalfClosed  uint8
+	Pad         [2]uint8
 	Comm        [16]int8
 }
 

@@ -11,8 +11,9 @@ struct {
 } events SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NV_LOSSES);
+	__uint(map_flags, BPF_F_MMAPABLE); /* the sensor reads it when it has no right to bpf(2) any more */
 	__type(key, enum nv_loss);
 	__type(value, __u64);
 } losses SEC(".maps");
@@ -22,7 +23,7 @@ static __always_inline void lose(enum nv_loss cause)
 	__u64 *n = bpf_map_lookup_elem(&losses, &cause);
 
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1);
 }
 
 /* A wakeup for each event costs more than the program: the reader looks by

@@ -13,6 +13,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define EINPROGRESS 115
 
 /* include/net/tcp_states.h */
@@ -43,6 +44,9 @@ typedef enum {
 /* include/net/sock.h, enum sock_flags */
 #define SOCK_DONE 1
 
+/* include/net/sock.h */
+#define SEND_SHUTDOWN 2
+
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wpadded" /* their layout here means nothing */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -50,6 +54,7 @@ typedef enum {
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
 	} in6_u;
 };
 
@@ -86,6 +91,7 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	__u8 sk_shutdown;
 	int sk_err;
 	__u32 sk_max_ack_backlog;
 };
@@ -98,15 +104,22 @@ struct inet_sock {
 struct tcp_sock {
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 	__u32 srtt_us;
 	__u32 total_retrans;
 	__u32 snd_una;
+	__u32 snd_nxt;
 	__u32 write_seq;
 };
 
 struct socket {
 	socket_state state;
 	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
 };
 
 struct inode {
@@ -127,8 +140,18 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct task_struct {
 	struct task_struct *group_leader;
+	const struct cred *cred;
+	int tgid;
 	struct files_struct *files;
 	char comm[16];
 };

@@ -12,7 +12,8 @@ struct owner {
 	__u32 uid;
 	enum nv_role role;
 	__u8 established;
-	__u8 pad[3];
+	__u8 half_closed; /* by shutdown(2) of ours, answered by the peer's ACK */
+	__u8 pad[2];
 	char comm[16];
 };
 

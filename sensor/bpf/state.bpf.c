@@ -14,6 +14,8 @@ static __always_inline void connect_result(struct sock *sk, struct owner *o, int
 	if (!e)
 		return;
 	copy_owner(e, o);
+	if (!e->cookie)
+		e->cookie = bpf_get_socket_cookie(sk);
 	read_ends(e, sk);
 	e->error = error;
 	e->old_state = from;
@@ -28,12 +30,13 @@ static __always_inline void closed(struct sock *sk, const struct owner *o, int f
 		return;
 	if (o)
 		copy_owner(e, o);
-	else
+	if (!e->cookie)
 		e->cookie = bpf_get_socket_cookie(sk);
 	read_ends(e, sk);
 	read_counters(e, sk, from);
 	e->error = BPF_CORE_READ(sk, sk_err);
 	e->old_state = from;
+	e->half_closed = o && o->half_closed && !e->fin_received;
 	send_event(e);
 }
 
@@ -51,10 +54,12 @@ static __always_inline void listening(struct sock *sk)
 	send_event(e);
 }
 
-static __always_inline void established(struct sock *sk)
+static __always_inline void established(struct sock *sk, int from)
 {
 	struct owner *o = owner_of(sk);
 
+	if (!o && from != TCP_SYN_RECV) /* the map had no room for it */
+		return;
 	if (!o) { /* a connection for a listener: who accepts it comes later */
 		struct owner inbound = { .start = bpf_ktime_get_boot_ns(), .cookie = bpf_get_socket_cookie(sk), .role = NV_ACCEPTED, .established = 1 };
 
@@ -65,6 +70,15 @@ static __always_inline void established(struct sock *sk)
 		return;
 	o->established = 1;
 	connect_result(sk, o, 0, 0);
+}
+
+/* Our side has closed, and the peer knows. close(2) shuts down both directions. */
+static __always_inline void half_closed(struct sock *sk)
+{
+	struct owner *o = owner_of(sk);
+
+	if (o && BPF_CORE_READ(sk, sk_shutdown) == SEND_SHUTDOWN)
+		o->half_closed = 1;
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -81,7 +95,9 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 	} else if (to == TCP_LISTEN && from == TCP_CLOSE) {
 		listening(sk);
 	} else if (to == TCP_ESTABLISHED) {
-		established(sk);
+		established(sk, from);
+	} else if (to == TCP_FIN_WAIT2) {
+		half_closed(sk);
 	} else if (to == TCP_CLOSE && from != TCP_CLOSE && from != TCP_LISTEN) {
 		struct owner *o = owner_of(sk);
 

@@ -14,14 +14,18 @@ import (
 )
 
 type StateAttempt struct {
-	_       structs.HostLayout
-	Start   uint64
-	Fd      uint32
-	Family  uint16
-	Port    uint16
-	Address [16]uint8
-	Begun   uint8
-	Pad     [7]uint8
+	_     structs.HostLayout
+	Start uint64
+	Sock  uint64
+	To    struct {
+		_      structs.HostLayout
+		Family uint16
+		Port   uint16
+		V4     [4]uint8
+		V6     [16]uint8
+	}
+	Begun uint8
+	Pad   [7]uint8
 }
 
 type StateNvLoss uint32
@@ -62,7 +66,9 @@ type StateNvSocketEvent struct {
 	OldState      uint8
 	FinReceived   uint8
 	FinAcked      uint8
-	Pad           [3]uint8
+	HalfClosed    uint8
+	Protocol      uint8
+	Pad           uint8
 	Local         [16]uint8
 	Remote        [16]uint8
 	Comm          [16]int8
@@ -71,10 +77,11 @@ type StateNvSocketEvent struct {
 type StateNvType uint32
 
 const (
-	StateNvTypeNV_CONNECT StateNvType = 1
-	StateNvTypeNV_ACCEPT  StateNvType = 2
-	StateNvTypeNV_LISTEN  StateNvType = 3
-	StateNvTypeNV_CLOSE   StateNvType = 4
+	StateNvTypeNV_CONNECT     StateNvType = 1
+	StateNvTypeNV_ACCEPT      StateNvType = 2
+	StateNvTypeNV_LISTEN      StateNvType = 3
+	StateNvTypeNV_CLOSE       StateNvType = 4
+	StateNvTypeNV_LSM_CONNECT StateNvType = 5
 )
 
 type StateOwner struct {
@@ -85,7 +92,8 @@ type StateOwner struct {
 	Uid         uint32
 	Role        StateNvRole
 	Established uint8
-	Pad         [3]uint8
+	HalfClosed  uint8
+	Pad         [2]uint8
 	Comm        [16]int8
 }
 

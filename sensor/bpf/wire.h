@@ -14,6 +14,8 @@ enum nv_type {
 	NV_LISTEN,
 	/* A connection that had been established is closed. */
 	NV_CLOSE,
+	/* A process asks to connect: as the LSM sees it. */
+	NV_LSM_CONNECT,
 };
 
 enum nv_role {
@@ -43,7 +45,9 @@ struct nv_socket_event {
 	__u8 old_state; /* before the end or the failure (include/net/tcp_states.h); else 0 */
 	__u8 fin_received;
 	__u8 fin_acked; /* our own */
-	__u8 pad[3];
+	__u8 half_closed; /* we had closed with shutdown(2), and the peer had not when the socket was closed */
+	__u8 protocol;    /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad;
 	__u8 local[16]; /* 4 bytes of it for IPv4 */
 	__u8 remote[16];
 	char comm[16];

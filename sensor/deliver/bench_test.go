@@ -38,7 +38,7 @@ func benchSpool(b *testing.B, client Client) (*Spool, []event.Event) {
 		flow.Timestamp = flow.Timestamp.Add(time.Duration(i)*time.Millisecond + time.Duration(random.IntN(1e6))*time.Microsecond)
 		flow.SourcePort, flow.DestinationPort = uint16(32768+random.IntN(28000)), uint16([]int{443, 80, 5432, 6379}[random.IntN(4)])
 		flow.DestinationAddress = netip.AddrFrom4([4]byte{10, byte(random.IntN(16)), byte(random.IntN(256)), 7})
-		flow.BytesSent, flow.BytesReceived = random.Uint64N(1<<20), random.Uint64N(1<<24)
+		flow.BytesSent, flow.BytesReceived = event.Some(random.Uint64N(1<<20)), event.Some(random.Uint64N(1<<24))
 		flow.Duration = event.Some(time.Duration(random.IntN(1e7)) * time.Microsecond)
 		flow.Process.PID = event.Some(uint32(1000 + random.IntN(100)))
 	}

@@ -281,13 +281,7 @@ func (s *Spool) number(events []event.Event) {
 // AppendSnapshot gives the records of a snapshot their sequence and keeps it, as
 // [Spool.AppendEvents] does events; it is synced at once.
 func (s *Spool) AppendSnapshot(snapshot *event.Snapshot) {
-	records := make([]event.Event, 0, snapshot.Records())
-	for _, c := range snapshot.Connections {
-		records = append(records, c)
-	}
-	for _, l := range snapshot.Listeners {
-		records = append(records, l)
-	}
+	records := snapshot.Rows()
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	now := time.Now()

@@ -438,7 +438,7 @@ func flows(n int) []event.Event {
 		events[i] = &event.NetworkFlow{Envelope: event.Envelope{Resource: event.Resource{SensorID: "s", Session: session}, Timestamp: time.Unix(1_800_000_000, 0).UTC()},
 			Ends: event.Ends{Netns: 1, Transport: "tcp", Family: "ipv4", SourceAddress: netip.MustParseAddr("192.0.2.1"), SourcePort: uint16(i),
 				DestinationAddress: netip.MustParseAddr("198.51.100.77"), DestinationPort: 443},
-			Direction: event.DirectionOutbound, DirectionSource: "connect", BytesSent: uint64(i), BytesReceived: 4711, FinalState: event.FinalEstablished, FinalDetail: "fin",
+			Direction: event.DirectionOutbound, DirectionSource: "connect", BytesSent: event.Some(uint64(i)), BytesReceived: event.Some(uint64(4711)), FinalState: event.FinalEstablished, FinalDetail: "fin",
 			Process:  event.Process{PID: event.Some(uint32(4711)), Binary: "/usr/sbin/nginx", Name: "nginx", User: "www-data"},
 			Duration: event.Some(90 * time.Millisecond), DurationSource: "connect"}
 	}

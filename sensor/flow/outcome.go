@@ -1,4 +1,5 @@
-// Package flow decides what became of a connection.
+// Package flow follows TCP connections from connect or accept to their end, and
+// decides what became of them. It does no I/O.
 package flow
 
 import (
@@ -11,9 +12,12 @@ import (
 
 // States of a TCP socket (include/net/tcp_states.h), as far as they decide.
 const (
-	Established = 1
-	SynSent     = 2
-	CloseWait   = 8
+	established = 1
+	finWait1    = 4
+	finWait2    = 5
+	closeWait   = 8
+	lastAck     = 9
+	closing     = 11
 )
 
 // Details of a flow's end.
@@ -23,6 +27,8 @@ const (
 	DetailResetLocally = "reset_locally"
 	DetailTimedOut     = "timed_out"
 	DetailAborted      = "aborted"
+	DetailMissedClose  = "missed_close"
+	DetailEvicted      = "evicted"
 )
 
 // results are the names of the errors that a connect most often has; another is
@@ -53,11 +59,12 @@ func Result(errno uint32) string {
 	return "error"
 }
 
-// End is how an established connection ended: its final state and the detail,
-// from the socket's state before, and its error. FIN_WAIT2 counts as an ordinary
-// end also without the peer's FIN: a socket that nobody holds any more leaves it
-// so, and what the peer does then is not seen.
-func End(before uint8, errno uint32) (final, detail string) {
+// end is how an established connection ended: its final state and the detail,
+// from the socket's state before, its error, and whether our side was closed
+// alone until then. FIN_WAIT2 else counts as an ordinary end also without the
+// peer's FIN: a socket that nobody holds any more leaves it so, and what the peer
+// does then is not seen.
+func end(before uint8, errno uint32, half bool) (final, detail string) {
 	switch unix.Errno(errno) {
 	case unix.ECONNRESET, unix.EPIPE: // EPIPE is that of a reset in CLOSE_WAIT
 		detail = DetailResetByPeer
@@ -65,11 +72,11 @@ func End(before uint8, errno uint32) (final, detail string) {
 		detail = DetailTimedOut
 	default:
 		detail = DetailFin
-		if before == Established || before == CloseWait { // no FIN of ours was sent
+		if before == established || before == closeWait { // no FIN of ours was sent
 			detail = DetailResetLocally
 		}
 	}
-	if before == CloseWait {
+	if before == closeWait || half {
 		return event.FinalHalfClosed, detail
 	}
 	return event.FinalEstablished, detail

@@ -18,25 +18,27 @@ func TestResult(t *testing.T) {
 }
 
 func TestEnd(t *testing.T) {
-	const finWait1, finWait2, lastAck, closing = 4, 5, 9, 11
 	for _, c := range []struct {
 		before        uint8
 		errno         unix.Errno
+		half          bool
 		final, detail string
 	}{
-		{finWait2, 0, event.FinalEstablished, DetailFin},
-		{lastAck, 0, event.FinalEstablished, DetailFin},
-		{closing, 0, event.FinalEstablished, DetailFin},
-		{Established, unix.ECONNRESET, event.FinalEstablished, DetailResetByPeer},
-		{Established, 0, event.FinalEstablished, DetailResetLocally},
-		{Established, unix.ETIMEDOUT, event.FinalEstablished, DetailTimedOut},
-		{finWait1, unix.ECONNRESET, event.FinalEstablished, DetailResetByPeer},
-		{finWait1, unix.ETIMEDOUT, event.FinalEstablished, DetailTimedOut},
-		{CloseWait, unix.EPIPE, event.FinalHalfClosed, DetailResetByPeer},
-		{CloseWait, 0, event.FinalHalfClosed, DetailResetLocally},
+		{finWait2, 0, false, event.FinalEstablished, DetailFin},
+		{finWait2, 0, true, event.FinalHalfClosed, DetailFin},
+		{finWait2, unix.ECONNRESET, true, event.FinalHalfClosed, DetailResetByPeer},
+		{lastAck, 0, false, event.FinalEstablished, DetailFin},
+		{closing, 0, false, event.FinalEstablished, DetailFin},
+		{established, unix.ECONNRESET, false, event.FinalEstablished, DetailResetByPeer},
+		{established, 0, false, event.FinalEstablished, DetailResetLocally},
+		{established, unix.ETIMEDOUT, false, event.FinalEstablished, DetailTimedOut},
+		{finWait1, unix.ECONNRESET, false, event.FinalEstablished, DetailResetByPeer},
+		{finWait1, unix.ETIMEDOUT, false, event.FinalEstablished, DetailTimedOut},
+		{closeWait, unix.EPIPE, false, event.FinalHalfClosed, DetailResetByPeer},
+		{closeWait, 0, false, event.FinalHalfClosed, DetailResetLocally},
 	} {
-		if final, detail := End(c.before, uint32(c.errno)); final != c.final || detail != c.detail {
-			t.Errorf("End(%d, %v) = %s, %s; want %s, %s", c.before, c.errno, final, detail, c.final, c.detail)
+		if final, detail := end(c.before, uint32(c.errno), c.half); final != c.final || detail != c.detail {
+			t.Errorf("end(%d, %v) = %s, %s; want %s, %s", c.before, c.errno, final, detail, c.final, c.detail)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestDecode(t *testing.T) {
 	}
 	copy(bytes[unsafe.Offsetof(Event{}.Comm):], "bash\x00rest")
 	bytes[unsafe.Offsetof(Event{}.RemotePort)] = 80
-	if e, _ := decode(bytes[:size]); Comm(e) != "bash" || e.RemotePort != 80 {
+	if e, _ := decode(bytes[:size]); string(Comm(e)) != "bash" || e.RemotePort != 80 {
 		t.Errorf("comm %q, port %d", Comm(e), e.RemotePort)
 	}
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -13,91 +14,69 @@ import (
 	"github.com/netview-project/netview/sensor/bpf"
 )
 
-// selfTestPatience is how long the self-test waits for what it made to be told.
+// selfTestPatience is how long a self-test waits for what it made to be told.
 const selfTestPatience = 2 * time.Second
-
-// errSilent is why a feature is off whose programs were attached in vain.
-var errSilent = errors.New("its programs are attached, but tell nothing of a connection that the sensor made to itself")
 
 // nowhere cannot be connected to: the kernel refuses TCP to the broadcast
 // address by itself, and sends nothing.
 var nowhere = unix.SockaddrInet4{Port: 9, Addr: [4]byte{255, 255, 255, 255}}
 
-// selfTest makes a connection over loopback and an attempt that the kernel
-// refuses, and turns off what does not tell of them: a program may be attached
-// and never run. What others do meanwhile is kept for [Probe.Run]; what the test
-// does is never told.
-func (p *Probe) selfTest() {
-	port, err := connectToSelf()
-	if err != nil {
-		p.turnOff(FeatureFlow, fmt.Errorf("the sensor cannot connect to itself: %w", err))
-		return
+var loopback = [4]byte{127, 0, 0, 1}
+
+// selfTest is what the sensor does to itself, to see whether it is told: all
+// that follows is over loopback, or is refused by the kernel at once.
+type selfTest struct {
+	netns uint32 // inode
+	ports map[uint16]bool
+	// older is a connection that was there before any program.
+	older     []io.Closer
+	olderPort uint16
+}
+
+// begin makes the connection that is older than the programs.
+func (t *selfTest) begin() error {
+	t.ports = map[uint16]bool{uint16(nowhere.Port): true}
+	var stat unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &stat); err != nil {
+		return fmt.Errorf("asking for the sensor's network namespace: %w", err)
 	}
-	attemptNowhere()
-	awaited := map[string]int{FeatureFlow: 3, FeatureAccept: 1, FeatureConnect: 1} // of a flow: its beginning, and the end at both sides
-	for _, f := range p.features {
-		if f.Err != nil {
-			delete(awaited, f.Name)
-		}
-	}
-	for deadline := time.Now().Add(selfTestPatience); len(awaited) > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		err := p.readAll(func(e *Event) {
-			feature := testOf(e, port)
-			if feature == "" {
-				p.early = append(p.early, *e)
-			} else if awaited[feature]--; awaited[feature] <= 0 {
-				delete(awaited, feature)
-			}
-		})
-		if err != nil {
-			p.turnOff(FeatureFlow, err)
-			return
-		}
-	}
-	for feature := range awaited {
-		p.turnOff(feature, errSilent)
+	t.netns = uint32(stat.Ino)
+	var err error
+	t.older, t.olderPort, err = t.connect()
+	return err
+}
+
+// end closes what is left open.
+func (t *selfTest) end() { closeAll(t.older) }
+
+func closeAll(list []io.Closer) {
+	for _, c := range list {
+		_ = c.Close() // it has no unsent data
 	}
 }
 
-// testOf is the feature that an event of the self-test shows to work; empty for
-// the event of another.
-func testOf(e *Event, port uint16) string {
-	switch {
-	case e.Type == bpf.StateNvTypeNV_CONNECT && e.Tgid == uint32(os.Getpid()) && e.RemotePort == uint16(nowhere.Port) && e.Family == FamilyIPv4 && [4]byte(e.Remote[:4]) == nowhere.Addr:
-		return FeatureConnect
-	case e.LocalPort != port && e.RemotePort != port:
-		return ""
-	case e.Type == bpf.StateNvTypeNV_ACCEPT:
-		return FeatureAccept
-	case e.Type == bpf.StateNvTypeNV_LISTEN:
-		return featureNone
-	}
-	return FeatureFlow
-}
-
-// featureNone stands for an event of the test that shows nothing.
-const featureNone = "none"
-
-// connectToSelf returns the port of a listener that is gone again, as is the
-// connection to it.
-func connectToSelf() (port uint16, err error) {
-	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+// connect makes a connection over loopback, and gives its ends to be closed.
+func (t *selfTest) connect() (ends []io.Closer, port uint16, err error) {
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback[:]})
 	if err != nil {
-		return 0, err
+		return nil, 0, fmt.Errorf("listening on loopback: %w", err)
 	}
 	defer listener.Close()
+	port = uint16(listener.Addr().(*net.TCPAddr).Port)
+	t.ports[port] = true
 	client, err := net.DialTimeout("tcp4", listener.Addr().String(), selfTestPatience)
 	if err != nil {
-		return 0, err
+		return nil, 0, fmt.Errorf("connecting over loopback: %w", err)
 	}
-	defer client.Close()
 	server, err := listener.Accept()
 	if err != nil {
-		return 0, err
+		client.Close()
+		return nil, 0, fmt.Errorf("accepting over loopback: %w", err)
 	}
-	return uint16(listener.Addr().(*net.TCPAddr).Port), server.Close()
+	return []io.Closer{server, client}, port, nil
 }
 
+// attemptNowhere makes an attempt that the kernel refuses.
 func attemptNowhere() {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -107,8 +86,98 @@ func attemptNowhere() {
 	unix.Close(fd)
 }
 
-// readAll handles what the ring buffer holds now.
-func (p *Probe) readAll(handle func(*Event)) error {
+// datagram sends one over loopback, from a connected socket.
+func (t *selfTest) datagram() {
+	receiver, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback[:]})
+	if err != nil {
+		return // as above
+	}
+	defer receiver.Close()
+	port := receiver.LocalAddr().(*net.UDPAddr).Port
+	t.ports[uint16(port)] = true
+	sender, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: loopback[:], Port: port})
+	if err != nil {
+		return
+	}
+	defer sender.Close()
+	_, _ = sender.Write([]byte{0})
+}
+
+// shown is the feature that an event of the test shows to work; ours is false for
+// the event of another. Other sensors may test themselves on the same host.
+func (t *selfTest) shown(e *Event) (feature string, ours bool) {
+	self := e.Tgid == uint32(os.Getpid())
+	to := [4]byte(e.Remote[:4])
+	if e.Netns != t.netns || e.Family != FamilyIPv4 || !t.ports[e.LocalPort] && !t.ports[e.RemotePort] {
+		return "", false
+	}
+	if e.RemotePort == uint16(nowhere.Port) && (!self || to != nowhere.Addr) {
+		return "", false
+	}
+	switch {
+	case e.Type == bpf.StateNvTypeNV_CONNECT && to == nowhere.Addr:
+		return FeatureConnect, true
+	case e.Type == bpf.StateNvTypeNV_CONNECT && e.Protocol == ProtocolUDP:
+		return FeatureUDPConnect, true
+	case e.Type == bpf.StateNvTypeNV_LSM_CONNECT:
+		return FeatureLSM, true
+	case e.Type == bpf.StateNvTypeNV_LISTEN:
+		return FeatureListen, true
+	case e.Type == bpf.StateNvTypeNV_ACCEPT:
+		return FeatureAccept, true
+	case e.LocalPort != t.olderPort && e.RemotePort != t.olderPort:
+		return FeatureFlow, true
+	case self:
+		return FeatureSeed, true
+	}
+	return "", true // the older connection, of which nobody knows whose it is
+}
+
+// testAll does everything that an attached program should tell of, and returns an
+// error for each feature that is to be tried and was not told of.
+func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
+	failed := map[string]error{}
+	all := func(err error) map[string]error {
+		for feature := range tried {
+			failed[feature] = err
+		}
+		return failed
+	}
+	if len(tried) == 0 || p.reader == nil {
+		return nil
+	}
+	ends, _, err := p.test.connect()
+	if err != nil {
+		return all(fmt.Errorf("the sensor cannot connect to itself: %w", err))
+	}
+	closeAll(ends)
+	attemptNowhere()
+	p.test.datagram()
+	awaited := map[string]int{}
+	for feature := range tried {
+		awaited[feature] = 1
+	}
+	if tried[FeatureFlow] != nil {
+		awaited[FeatureFlow] = 3 // its beginning, and the end at both sides
+	}
+	if tried[FeatureSeed] != nil {
+		p.test.end()
+		awaited[FeatureSeed] = 2
+	}
+	for deadline := time.Now().Add(selfTestPatience); len(awaited) > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if err := p.readAll(awaited); err != nil {
+			return all(err)
+		}
+	}
+	for feature := range awaited {
+		failed[feature] = errSilent
+	}
+	return failed
+}
+
+// readAll takes what the ring buffer holds now: the sensor's own for the test,
+// what is of others for [Probe.Run].
+func (p *Probe) readAll(awaited map[string]int) error {
 	if err := p.reader.Flush(); err != nil {
 		return fmt.Errorf("reading the ring buffer: %w", err)
 	}
@@ -121,6 +190,13 @@ func (p *Probe) readAll(handle func(*Event)) error {
 		if err != nil {
 			return fmt.Errorf("reading the ring buffer: %w", err)
 		}
-		p.handle(&record, handle)
+		p.handle(&record, func(e *Event) {
+			feature, ours := p.test.shown(e)
+			if !ours {
+				p.early = append(p.early, *e)
+			} else if awaited[feature]--; awaited[feature] <= 0 {
+				delete(awaited, feature)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -29,8 +30,9 @@ var diagRequest = func() []byte {
 		ID                                                  [48]byte
 		States, DBs                                         uint32
 	}{
-		Header: unix.NlMsghdr{Type: tcpDiagGetSock, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP},
-		States: 1<<(Closing+1) - 1,
+		Header:     unix.NlMsghdr{Type: tcpDiagGetSock, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP},
+		Extensions: 1 << (diagInfo - 1),
+		States:     1<<(Closing+1) - 1,
 	}
 	request.Header.Len = uint32(binary.Size(request))
 	bytes, err := binary.Append(nil, binary.NativeEndian, request)
@@ -50,10 +52,14 @@ const (
 	diagDestination = 24
 	diagRxQueue     = 56
 	diagTxQueue     = 60
+	diagCookie      = 44
 	diagUID         = 64
 	diagInode       = 68
 	diagLength      = 72
 )
+
+// diagInfo is the attribute INET_DIAG_INFO of linux/inet_diag.h.
+const diagInfo = 2
 
 var (
 	errForeignProc = errors.New("this procfs does not show the namespaces of the running kernel")
@@ -228,8 +234,32 @@ func parseDiagRow(m []byte) (row Row, fault Cause) {
 	}
 	row.Protocol, row.UID, row.Inode = TCP, native.Uint32(m[diagUID:]), uint64(native.Uint32(m[diagInode:]))
 	row.TxQueue, row.RxQueue = native.Uint32(m[diagTxQueue:]), native.Uint32(m[diagRxQueue:])
+	row.Cookie = uint64(native.Uint32(m[diagCookie:])) | uint64(native.Uint32(m[diagCookie+4:]))<<32
 	if row.State == Listen {
 		row.TxQueue = 0 // here it is the limit of RxQueue
+		return row, ""
 	}
+	row.Info = parseInfo(m[diagLength:])
 	return row, ""
+}
+
+// parseInfo looks for INET_DIAG_INFO among the attributes of a message. A kernel
+// that has fewer of its fields leaves the rest zero.
+func parseInfo(attributes []byte) (info Info) {
+	native := binary.NativeEndian
+	for len(attributes) >= unix.NLA_HDRLEN {
+		length := int(native.Uint16(attributes))
+		if length < unix.NLA_HDRLEN || length > len(attributes) {
+			return info
+		}
+		if native.Uint16(attributes[2:]) == diagInfo {
+			var all [unix.SizeofTCPInfo]byte
+			copy(all[:], attributes[unix.NLA_HDRLEN:length])
+			tcp := (*unix.TCPInfo)(unsafe.Pointer(&all))
+			return Info{RTT: tcp.Rtt, Retransmits: tcp.Total_retrans, Unacked: tcp.Unacked, BytesAcked: tcp.Bytes_acked, BytesReceived: tcp.Bytes_received,
+				BytesSent: tcp.Bytes_sent, BytesRetransmitted: tcp.Bytes_retrans}
+		}
+		attributes = attributes[min(len(attributes), (length+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
+	}
+	return info
 }

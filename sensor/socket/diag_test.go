@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -58,6 +59,13 @@ func TestDiagAgreesWithProc(t *testing.T) {
 		backlog := func(row Row) bool { return row.State == Listen && row.RxQueue > 0 }
 		if !slices.ContainsFunc(files.rows, queued) || !slices.ContainsFunc(files.rows, backlog) {
 			t.Error("no socket has something in its queues")
+		}
+		for i := range diag.rows {
+			row := &diag.rows[i]
+			if row.Cookie == 0 {
+				t.Errorf("sock_diag gives no cookie: %v", *row)
+			}
+			row.Cookie, row.Info = 0, Info{} // which /proc does not tell
 		}
 		if !slices.Equal(diag.rows, files.rows) || len(diag.faults)+len(files.faults) > 0 {
 			t.Errorf("sock_diag:\n%v%v\n/proc:\n%v%v", lines(diag.rows), diag.faults, lines(files.rows), files.faults)
@@ -153,6 +161,70 @@ func openEveryState(t *testing.T) {
 
 // TestDiagReachesOtherNamespaces: sock_diag gives the sockets of every
 // namespace, of those that a task lives in and of those that a mount holds.
+// TestDiagInfo: cookie and counters are those that the socket itself tells.
+func TestDiagInfo(t *testing.T) {
+	ns := testns.New(t)
+	ns.Do(t, func() error {
+		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer listener.Close()
+		client, err := net.Dial("tcp4", listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		server, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		_, written := client.Write(make([]byte, 1000))
+		_, read := io.ReadFull(server, make([]byte, 1000))
+		time.Sleep(50 * time.Millisecond) // the last acknowledgement
+		self, opened := procdir.Open("/proc/thread-self")
+		if err := errors.Join(written, read, opened); err != nil {
+			return err
+		}
+		defer self.Close()
+		var diag tables
+		if err := readDiag(&diag, self, ns.Inode); err != nil {
+			return err
+		}
+		for _, conn := range []net.Conn{client, server} {
+			raw, err := conn.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				return err
+			}
+			var cookie uint64
+			var info *unix.TCPInfo
+			if err := raw.Control(func(fd uintptr) {
+				cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE)
+				if err == nil {
+					info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+				}
+			}); err != nil {
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(diag.rows, func(row Row) bool { return row.Cookie == cookie })
+			if i < 0 {
+				t.Errorf("no row has the cookie %d", cookie)
+				continue
+			}
+			want := Info{RTT: info.Rtt, Retransmits: info.Total_retrans, Unacked: info.Unacked, BytesAcked: info.Bytes_acked,
+				BytesReceived: info.Bytes_received, BytesSent: info.Bytes_sent, BytesRetransmitted: info.Bytes_retrans}
+			if got := diag.rows[i].Info; got != want || got.RTT == 0 || got.BytesSent+got.BytesReceived != 1000 {
+				t.Errorf("sock_diag tells %+v, the socket %+v", got, want)
+			}
+		}
+		return nil
+	})
+}
+
 func TestDiagReachesOtherNamespaces(t *testing.T) {
 	mounted := testns.New(t)
 	lived := testns.New(t)

@@ -36,6 +36,8 @@ type Namespace struct {
 	Holder Holder
 	// Missing is why its sockets are not in the table; empty when they are.
 	Missing Cause
+	// Cookies says that its TCP rows have a [Row.Cookie].
+	Cookies bool
 	// Ephemeral is the range from which it gives out ports by itself. It is
 	// that of the reader's namespace where EphemeralAssumed says so: without
 	// CAP_SYS_ADMIN no other can be asked. It is asked only of a namespace with

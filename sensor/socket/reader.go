@@ -157,13 +157,14 @@ func (r *Reader) readNamespace(ctx context.Context, proc procdir.Dir, ns *ways, 
 	for _, task := range ns.tasks {
 		if err = r.readTask(proc, task, ns.inode); err == nil {
 			r.keep(&r.tables, table)
+			seen.Cookies = r.tables.noDiag == nil
 			return seen, nil
 		}
 	}
 	if len(ns.mounts) > 0 {
-		ports, mountErr := r.readMounted(ctx, ns, table)
+		visit, mountErr := r.readMounted(ctx, ns, table)
 		if mountErr == nil {
-			seen.Holder, seen.Ephemeral = HeldByMount, ports
+			seen.Holder, seen.Ephemeral, seen.Cookies = HeldByMount, visit.ports, visit.tables.noDiag == nil
 			return seen, nil
 		}
 		if gone := errors.Is(mountErr, errMoved) || procdir.Gone(mountErr); len(ns.tasks) == 0 || !gone {
@@ -218,13 +219,13 @@ var errStuck = fmt.Errorf("the file that holds the network namespace did not ans
 // readMounted reads a namespace from inside, for want of a thread that lives
 // there. It uses memory and descriptors of its own, since it may come back when
 // the read is long over.
-func (r *Reader) readMounted(ctx context.Context, ns *ways, table *Table) (PortRange, error) {
+func (r *Reader) readMounted(ctx context.Context, ns *ways, table *Table) (*visit, error) {
 	if stuck, is := r.stuck[ns.inode]; is {
 		select {
 		case <-stuck:
 			delete(r.stuck, ns.inode)
 		default:
-			return PortRange{}, errStuck
+			return nil, errStuck
 		}
 	}
 	visit := &visit{proc: r.Proc, inode: ns.inode, mounts: slices.Clone(ns.mounts)}
@@ -235,10 +236,10 @@ func (r *Reader) readMounted(ctx context.Context, ns *ways, table *Table) (PortR
 	select {
 	case err := <-done:
 		if err != nil {
-			return PortRange{}, err
+			return nil, err
 		}
 		r.keep(&visit.tables, table)
-		return visit.ports, nil
+		return visit, nil
 	case <-ctx.Done():
 	case <-timeout.C:
 	}
@@ -246,7 +247,7 @@ func (r *Reader) readMounted(ctx context.Context, ns *ways, table *Table) (PortR
 		r.stuck = map[uint64]<-chan error{}
 	}
 	r.stuck[ns.inode] = done
-	return PortRange{}, errStuck
+	return nil, errStuck
 }
 
 // visit is one reading of a namespace that a mount holds.

@@ -44,6 +44,27 @@ type Row struct {
 	TxQueue, RxQueue uint32
 	// Netns is the inode of the network namespace.
 	Netns uint64
+	// Cookie is the socket's own number (SO_COOKIE), unique until the host
+	// restarts; 0 in rows from /proc, which do not tell it.
+	Cookie uint64
+	// Info is of TCP from sock_diag alone; all zero in other rows.
+	Info Info
+}
+
+// Info is what the kernel tells of how a TCP connection goes: a part of struct
+// tcp_info (include/uapi/linux/tcp.h).
+type Info struct {
+	// RTT is the smoothed round-trip time in µs, 0 before it was measured.
+	RTT uint32
+	// Retransmits counts segments that were sent again.
+	Retransmits uint32
+	// Unacked counts segments that were sent and not acknowledged.
+	Unacked uint32
+	// BytesAcked counts the SYN and FIN of this side, as far as they are
+	// acknowledged, and BytesReceived the FIN of the other, as bytes.
+	BytesAcked, BytesReceived uint64
+	// BytesSent and BytesRetransmitted count payload alone.
+	BytesSent, BytesRetransmitted uint64
 }
 
 // IsConnection reports whether the row is a connection: TCP in any state but

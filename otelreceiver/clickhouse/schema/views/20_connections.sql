@@ -18,7 +18,7 @@ WITH
             state, direction, direction_source,
             pid, binary, process_name, user, container_id, command_line,
             duration_secs, duration_source, remote_name,
-            inode, timestamp, session, heartbeat, sequence
+            inode, connection_id, rtt_secs, retransmits, timestamp, session, heartbeat, sequence
         FROM {{database}}.snapshot_connections
         WHERE (sensor_id, timestamp) IN (SELECT sensor_id, timestamp FROM newest)
             AND (session, heartbeat) IN (SELECT session, heartbeat FROM newest)
@@ -41,7 +41,8 @@ SELECT
     replaceRegexpOne(toString(remote_address), '^::ffff:([0-9.]+)$', '\\1') AS remote_address, remote_port,
     state, pid, binary, user, container_id, netns,
     duration_secs, duration_source, remote_name,
-    direction, direction_source, family, process_name, command_line, inode,
+    direction, direction_source, family, process_name, command_line,
+    inode, connection_id, rtt_secs, retransmits,
     timestamp, session, heartbeat, sequence, stale,
     total, page_count, current_page, toUInt64({page_size:Int64}) AS page_size
 FROM numbered

@@ -17,6 +17,9 @@ WITH
             SELECT sensor_id, session, sequence FROM {{database}}.snapshot_listeners
             WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
             UNION ALL
+            SELECT sensor_id, session, sequence FROM {{database}}.snapshot_flows
+            WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
+            UNION ALL
             SELECT sensor_id, session, sequence FROM {{database}}.heartbeats
             WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
             UNION ALL

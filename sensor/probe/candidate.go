@@ -1,0 +1,117 @@
+package probe
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/netview-project/netview/sensor/bpf"
+)
+
+// Features that a kernel may give.
+const (
+	// FeatureFlow: connections that end, with their bytes, and attempts to connect
+	// to which the network had an answer. All others rest on it.
+	FeatureFlow = "flow"
+	// FeatureListen: sockets that begin to listen.
+	FeatureListen = "listen"
+	// FeatureAccept: the process of a connection that was accepted.
+	FeatureAccept = "accept"
+	// FeatureConnect: attempts that fail on the host itself, such as those without
+	// a route.
+	FeatureConnect = "connect"
+	// FeatureUDPConnect: UDP sockets that are connected, at their first datagram.
+	FeatureUDPConnect = "udp_connect"
+	// FeatureLSM: what the hook socket_connect of the LSM sees.
+	FeatureLSM = "lsm"
+	// FeatureSeed: the process of connections that are older than the sensor.
+	FeatureSeed = "seed"
+)
+
+// candidate is one way to make a feature: an object whose programs do it together.
+type candidate struct {
+	feature, hook string
+	// load is nil where the programs of FeatureFlow make the feature too.
+	load   func() (*ebpf.CollectionSpec, error)
+	attach func(*ebpf.Collection) ([]link.Link, error)
+}
+
+// candidates by feature, the best of each first. FeatureFlow comes first: it
+// brings the maps that all share.
+//
+// tp_btf rather than the tracepoint's own record, which has no socket; the
+// functions that fexit sees serve io_uring and 32-bit programs too, which the
+// tracepoints of syscalls miss.
+var candidates = []candidate{
+	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed")},
+	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
+	{FeatureAccept, "fexit/inet_accept", bpf.LoadFexitAccept, tracing("inet_accept_ended")},
+	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended")},
+	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended")},
+	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended")},
+	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},
+	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
+	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
+	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
+}
+
+// tracing attaches programs that name their hook themselves.
+func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
+	return func(c *ebpf.Collection) (links []link.Link, err error) {
+		for _, name := range programs {
+			l, err := link.AttachTracing(link.TracingOptions{Program: c.Programs[name]})
+			if err != nil {
+				return links, fmt.Errorf("attaching %s: %w", name, err)
+			}
+			links = append(links, l)
+		}
+		return links, nil
+	}
+}
+
+// syscalls attaches programs to tracepoints of syscalls, given in pairs.
+func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
+	return func(c *ebpf.Collection) (links []link.Link, err error) {
+		dir, done, err := tracefs()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		for i := 0; i < len(pairs); i += 2 {
+			l, err := tracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
+			if err != nil {
+				return links, err
+			}
+			links = append(links, l)
+		}
+		return links, nil
+	}
+}
+
+func lsm(c *ebpf.Collection) ([]link.Link, error) {
+	l, err := link.AttachLSM(link.LSMOptions{Program: c.Programs["socket_connect"]})
+	if err != nil {
+		return nil, err
+	}
+	return []link.Link{l}, nil
+}
+
+// seed runs the iterator to its end. What it is good for is in a map then.
+func seed(c *ebpf.Collection) ([]link.Link, error) {
+	iter, err := link.AttachIter(link.IterOptions{Program: c.Programs["seed"]})
+	if err != nil {
+		return nil, err
+	}
+	defer iter.Close()
+	run, err := iter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening the iterator: %w", err)
+	}
+	defer run.Close()
+	if _, err := io.Copy(io.Discard, run); err != nil {
+		return nil, fmt.Errorf("running the iterator: %w", err)
+	}
+	return nil, nil
+}

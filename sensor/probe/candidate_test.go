@@ -1,0 +1,31 @@
+package probe
+
+import (
+	"log/slog"
+	"os"
+	"testing"
+)
+
+// TestCandidates tries every candidate by itself, beside the feature that all
+// rest on, and says which of them this kernel has. Each feature that only some
+// kernels have needs a kernel that proves it: see internal/testkernel.
+func TestCandidates(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root (CAP_BPF and CAP_PERFMON)")
+	}
+	base := candidates[0]
+	for _, c := range candidates {
+		t.Run(c.feature+" by "+c.hook, func(t *testing.T) {
+			list := []candidate{base}
+			if c.feature != base.feature {
+				list = append(list, c)
+			}
+			p := open(slog.New(slog.NewTextHandler(t.Output(), nil)), list)
+			defer p.Close()
+			f := p.feature(c.feature)
+			if f.Err != nil {
+				t.Skipf("not on this kernel: %v (%s)", f.Err, f.Remedy)
+			}
+		})
+	}
+}

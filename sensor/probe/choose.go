@@ -1,0 +1,218 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// Feature is what became of one.
+type Feature struct {
+	Name string
+	// Hook that it rests on, where it is on; else the last that was tried.
+	Hook string
+	// Err is why it is off, with each hook that was tried, and Remedy what may
+	// help; nil where it is on.
+	Err    error
+	Remedy string
+}
+
+var (
+	errNotAsked = errors.New("not asked for (--ebpf)")
+	// errRests is why features are off that tell nothing by themselves.
+	errRests = fmt.Errorf("it rests on the feature %s", FeatureFlow)
+	// errSilent is why a feature is off whose programs were attached in vain.
+	errSilent = errors.New("it is attached, but tells nothing of what the sensor does to test it")
+)
+
+// names of the features, in the order of candidates.
+func names(candidates []candidate) (list []Feature) {
+	for _, c := range candidates {
+		if len(list) == 0 || list[len(list)-1].Name != c.feature {
+			list = append(list, Feature{Name: c.feature, Hook: c.hook})
+		}
+	}
+	return list
+}
+
+// choose brings the first candidate of each feature into the kernel that can be
+// attached and passes the test.
+func (p *Probe) choose(candidates []candidate) {
+	p.features = names(candidates)
+	if err := p.test.begin(); err != nil {
+		p.log.Debug("The self-test has no older connection", "err", err)
+	}
+	left := candidates
+	for len(left) > 0 {
+		var next []candidate
+		tried := map[string]*candidate{}
+		for i := range left {
+			c := &left[i]
+			switch {
+			case tried[c.feature] != nil:
+				next = append(next, *c) // for the next round, unless this one does
+			case p.on(c.feature):
+			default:
+				if p.try(c) {
+					tried[c.feature] = c
+				}
+			}
+		}
+		failed := p.testAll(tried)
+		for feature, c := range tried {
+			if err := failed[feature]; err != nil {
+				p.refuse(c, err)
+			} else if f := p.feature(feature); p.on(feature) {
+				f.Err, f.Remedy = nil, ""
+			}
+		}
+		left = next
+	}
+	p.test.end()
+	if p.reader != nil {
+		_ = p.readAll(map[string]int{}) // of the test; a reader that fails tells it again
+	}
+	for _, closers := range p.attached {
+		for _, c := range closers {
+			if program, is := c.(*ebpf.Program); is {
+				p.programs = append(p.programs, program)
+			}
+		}
+	}
+}
+
+// on reports whether the programs of a feature are attached.
+func (p *Probe) on(name string) bool {
+	return len(p.attached[name]) > 0
+}
+
+func (p *Probe) feature(name string) *Feature {
+	for i := range p.features {
+		if p.features[i].Name == name {
+			return &p.features[i]
+		}
+	}
+	return nil
+}
+
+// try attaches a candidate, and reports whether it can be tested.
+func (p *Probe) try(c *candidate) bool {
+	f := p.feature(c.feature)
+	f.Hook = c.hook
+	if c.feature != FeatureFlow && p.reader == nil {
+		f.Err, f.Remedy = errRests, ""
+		return false
+	}
+	if err := p.add(c); err != nil {
+		p.refuse(c, err)
+		return false
+	}
+	return true
+}
+
+// nothing is what is attached for a feature that the programs of another make.
+var nothing io.Closer = io.NopCloser(nil)
+
+// add brings the programs of a candidate into the kernel.
+func (p *Probe) add(c *candidate) error {
+	if c.load == nil {
+		p.attached[c.feature] = []io.Closer{nothing}
+		return nil
+	}
+	spec, err := c.load()
+	if err != nil {
+		return err
+	}
+	replacements := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if m := p.shared[name]; m != nil {
+			replacements[name] = m
+		}
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
+	if err != nil {
+		return err
+	}
+	closers := []io.Closer{nothing}
+	links, err := c.attach(collection)
+	for _, l := range links {
+		closers = append(closers, l)
+	}
+	for _, program := range collection.Programs {
+		closers = append(closers, program)
+	}
+	if err == nil && p.reader == nil {
+		err = p.read(collection)
+	}
+	if err != nil {
+		for _, c := range closers {
+			_ = c.Close() // what cannot be taken out goes with the process
+		}
+		for _, m := range collection.Maps { // the shared ones are duplicates here
+			_ = m.Close()
+		}
+		return err
+	}
+	for name, m := range collection.Maps {
+		if p.shared[name] == nil {
+			p.shared[name] = m
+		} else {
+			_ = m.Close()
+		}
+	}
+	p.attached[c.feature] = closers
+	return nil
+}
+
+// read opens the way out of the kernel.
+func (p *Probe) read(collection *ebpf.Collection) (err error) {
+	if p.losses, err = lossesOf(collection.Maps["losses"]); err != nil {
+		return fmt.Errorf("mapping the counters of losses: %w", err)
+	}
+	p.reader, err = ringbuf.NewReader(collection.Maps["events"])
+	return err
+}
+
+// refuse takes a candidate out of the kernel, and with the first feature all.
+func (p *Probe) refuse(c *candidate, why error) {
+	f := p.feature(c.feature)
+	f.Err, f.Remedy = errors.Join(f.Err, fmt.Errorf("%s: %w", c.hook, why)), remedy(why)
+	p.detach(c.feature)
+	if c.feature != FeatureFlow || p.reader == nil {
+		return
+	}
+	p.reader.Close()
+	p.reader = nil
+	for i := range p.features {
+		if f := &p.features[i]; f.Name != FeatureFlow {
+			p.detach(f.Name)
+			f.Err, f.Remedy = errRests, ""
+		}
+	}
+}
+
+func (p *Probe) detach(feature string) {
+	for _, c := range p.attached[feature] {
+		_ = c.Close() // what cannot be taken out goes with the process
+	}
+	delete(p.attached, feature)
+}
+
+// remedy is what may help against the refusal of a program.
+func remedy(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, errSilent):
+		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "give the sensor CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN; where it has them, this kernel does not offer the hook"
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):
+		return "a kernel from 5.8 on with BTF (CONFIG_DEBUG_INFO_BTF) and this hook"
+	}
+	return "see the sensor's log, and report it with the kernel's release"
+}

@@ -1,0 +1,59 @@
+package probe
+
+import (
+	"encoding/binary"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netview-project/netview/sensor/bpf"
+)
+
+// Causes of loss on the way from the kernel, as in metrics and heartbeat.
+const (
+	// CauseRing: the ring buffer was full.
+	CauseRing = "bpf_ring_full"
+	// CauseOwners: the map of owners was full; the connection's end has no process.
+	CauseOwners = "bpf_owners_full"
+	// CauseDecode: a record had another length than this version's.
+	CauseDecode = "bpf_decode"
+	// CauseMissed: a program was not run, since it ran already on the same CPU.
+	CauseMissed = "bpf_missed"
+)
+
+// Causes lists every cause, for metrics that start at zero.
+func Causes() []string { return []string{CauseRing, CauseOwners, CauseMissed, CauseDecode} }
+
+// lossesOf is the memory of the map of losses, which needs no right to be read.
+func lossesOf(m *ebpf.Map) (*ebpf.Memory, error) { return m.Memory() }
+
+// Lost counts losses since the programs were loaded, by cause.
+func (p *Probe) Lost() map[string]uint64 {
+	lost := map[string]uint64{CauseRing: 0, CauseOwners: 0, CauseMissed: 0, CauseDecode: 0}
+	if !p.Tells() {
+		return lost
+	}
+	lost[CauseDecode] = p.garbled.Load()
+	for index, cause := range map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_RING_FULL: CauseRing, bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners} {
+		var n [8]byte
+		if _, err := p.losses.ReadAt(n[:], int64(index)*8); err == nil { // it has all indexes
+			lost[cause] = binary.NativeEndian.Uint64(n[:])
+		}
+	}
+	lost[CauseMissed] = p.missed()
+	return lost
+}
+
+// missed asks the kernel, which counts since 5.12. A sensor that has dropped its
+// rights may not ask kernels before 5.19: what was heard last then stays.
+func (p *Probe) missed() uint64 {
+	var n uint64
+	for _, program := range p.programs {
+		stats, err := program.Stats()
+		if err != nil {
+			return p.missedBefore.Load()
+		}
+		n += stats.RecursionMisses
+	}
+	p.missedBefore.Store(n)
+	return n
+}

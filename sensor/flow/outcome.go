@@ -13,6 +13,8 @@ import (
 // States of a TCP socket (include/net/tcp_states.h), as far as they decide.
 const (
 	established = 1
+	synSent     = 2
+	synReceived = 3
 	finWait1    = 4
 	finWait2    = 5
 	closeWait   = 8

@@ -71,6 +71,7 @@ func probeFeatures(p *probe.Probe) (list []Feature) {
 		probe.FeatureFlow:       "TCP flows with their bytes and how they end, attempts to connect and their results",
 		probe.FeatureListen:     "sockets that begin to listen",
 		probe.FeatureAccept:     "connections that a process accepts, and their owner",
+		probe.FeatureUring:      "the same, of connections accepted by io_uring",
 		probe.FeatureConnect:    "attempts to connect that fail on the host itself, as without a route",
 		probe.FeatureUDPConnect: "connected UDP sockets, at their first datagram",
 		probe.FeatureLSM:        "connects as the kernel's security hooks see them (lsm_net_connect)",

@@ -24,18 +24,41 @@ import (
 	"github.com/netview-project/netview/sensor/process"
 )
 
-// watcher gathers what happens in a namespace.
+// watcher tells what happens in a namespace.
 type watcher struct {
-	t      *testing.T
-	netns  uint64
-	mutex  sync.Mutex
-	events []event.Event
+	t     *testing.T
+	netns uint64
+	*watched
+}
+
+// watched is what the kernel tells of all namespaces.
+type watched struct {
+	probe      *probe.Probe
+	happenings *happenings
+	mutex      sync.Mutex
+	events     []event.Event
+}
+
+// in is a watcher of another namespace.
+func (w *watcher) in(ns *testns.NS) *watcher { return &watcher{w.t, ns.Inode, w.watched} }
+
+// take makes a snapshot, as a heartbeat does, of a time from now.
+func (w *watcher) take(later time.Duration) *event.Snapshot {
+	w.t.Helper()
+	s := newSnapshots(&Config{Proc: "/proc", Interval: 15 * time.Second}, event.Resource{SensorID: "watcher"}, slog.New(slog.DiscardHandler))
+	s.happenings, s.sync = w.happenings, func() { w.probe.Sync(w.t.Context()) }
+	s.clock = func() time.Duration { return bootClock() + later }
+	f, err := s.take()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f.snapshot
 }
 
 // watchNamespace watches with the real programs until the test ends.
 func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 	t.Helper()
-	w := &watcher{t: t, netns: ns.Inode}
+	w := &watcher{t, ns.Inode, &watched{}}
 	p := probe.Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if !p.Tells() {
 		p.Close()
@@ -51,6 +74,7 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 		defer w.mutex.Unlock()
 		w.events = append(w.events, events...)
 	})
+	w.probe, w.happenings = p, h
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -74,21 +98,43 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 }
 
 // said are the events of the namespace, as far as they tell of a port, in words.
+// Those of network_listen are apart, since every case has one: [watcher.listens].
 func (w *watcher) said(port uint16) (lines []string) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	ids, owners := map[uint64]string{}, map[uint64]uint32{}
+	// Every record of a socket has its ID and its owner, and no record of another.
+	identify := func(id event.Optional[uint64], e *event.Ends, p *event.Process, refused bool) {
+		ends := fmt.Sprint(e.SourcePort, e.DestinationPort)
+		if !id.Known {
+			if !refused {
+				w.t.Errorf("an event without connection_id: %+v", *e)
+			}
+		} else if before := ids[id.Value]; before != "" && before != ends {
+			w.t.Errorf("connection_id %d is of %s and of %s", id.Value, before, ends)
+		} else {
+			ids[id.Value] = ends
+			if owner := owners[id.Value]; owner != 0 && owner != p.PID.Value {
+				w.t.Errorf("connection_id %d belongs to %d and to %d", id.Value, owner, p.PID.Value)
+			}
+			owners[id.Value] = p.PID.Value
+		}
+	}
 	for _, e := range w.events {
 		switch e := e.(type) {
 		case *event.NetworkConnect:
 			if e.Netns == w.netns && e.DestinationPort == port {
-				lines = append(lines, fmt.Sprintf("connect %s %s>%s %s by %s", e.Family, e.SourceAddress, e.DestinationAddress, e.Result, w.by(e.Process)))
+				identify(e.ConnectionID, &e.Ends, &e.Process, e.Result != event.ResultOK)
+				lines = append(lines, w.transport(&e.Ends)+fmt.Sprintf("connect %s %s>%s %s by %s", e.Family, e.SourceAddress, e.DestinationAddress, e.Result, w.by(e.Process)))
 			}
 		case *event.NetworkAccept:
 			if e.Netns == w.netns && e.DestinationPort == port {
+				identify(e.ConnectionID, &e.Ends, &e.Process, false)
 				lines = append(lines, fmt.Sprintf("accept %s %s>%s by %s", e.Family, e.SourceAddress, e.DestinationAddress, w.by(e.Process)))
 			}
 		case *event.NetworkFlow:
 			if e.Netns == w.netns && e.DestinationPort == port {
+				identify(e.ConnectionID, &e.Ends, &e.Process, e.FinalState == event.FinalRefused)
 				lines = append(lines, fmt.Sprintf("flow %s %s %d/%d %s %s by %s, %s", e.Direction, e.SourceAddress, e.BytesSent.Value, e.BytesReceived.Value, e.FinalState, e.FinalDetail, w.by(e.Process), e.DurationSource))
 				if e.Duration.Known && (e.Duration.Value < 0 || e.Duration.Value > time.Minute) {
 					w.t.Errorf("a duration of %v", e.Duration.Value)
@@ -97,6 +143,27 @@ func (w *watcher) said(port uint16) (lines []string) {
 		}
 		if age := time.Since(e.Env().Timestamp); age < -time.Second || age > time.Minute {
 			w.t.Errorf("a %s of %v", e.Kind(), e.Env().Timestamp)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// transport is a word before what is not TCP.
+func (w *watcher) transport(e *event.Ends) string {
+	if e.Transport != event.TransportTCP {
+		return e.Transport + " "
+	}
+	return ""
+}
+
+// listens are the events of network_listen of the namespace, in words.
+func (w *watcher) listens() (lines []string) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for _, e := range w.events {
+		if e, is := e.(*event.NetworkListen); is && e.Netns == w.netns {
+			lines = append(lines, fmt.Sprintf("listen %s %s:%d backlog %d by %s", e.Family, e.DestinationAddress, e.DestinationPort, e.Backlog.Value, w.by(e.Process)))
 		}
 	}
 	slices.Sort(lines)
@@ -120,17 +187,71 @@ func (w *watcher) by(p event.Process) string {
 // expect waits for exactly these lines.
 func (w *watcher) expect(port uint16, want ...string) {
 	w.t.Helper()
+	w.expectLines(func() []string { return w.said(port) }, want)
+}
+
+func (w *watcher) expectLines(said func() []string, want []string) {
+	w.t.Helper()
 	slices.Sort(want)
 	var have []string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if have = w.said(port); len(have) >= len(want) {
+		if have = said(); len(have) >= len(want) {
 			break
 		}
 	}
 	time.Sleep(100 * time.Millisecond) // for one that should not come
-	if have = w.said(port); !slices.Equal(have, want) {
+	if have = said(); !slices.Equal(have, want) {
 		w.t.Errorf("told:\n\t%s\nwant:\n\t%s", strings.Join(have, "\n\t"), strings.Join(want, "\n\t"))
 	}
+}
+
+// meet connects a client to a listener on an address, within a namespace, and
+// gives both ends to f.
+func meet(t *testing.T, ns *testns.NS, network, listen, dial string, f func(client, server *net.TCPConn) error) (port uint16) {
+	t.Helper()
+	ns.Do(t, func() error {
+		listener, err := net.Listen(network, net.JoinHostPort(listen, "0"))
+		if err != nil {
+			return err
+		}
+		defer listener.Close()
+		port = uint16(listener.Addr().(*net.TCPAddr).Port)
+		client, err := net.Dial(network, net.JoinHostPort(dial, fmt.Sprint(port)))
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		server, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		return f(client.(*net.TCPConn), server.(*net.TCPConn))
+	})
+	return port
+}
+
+// talk sends n bytes one way and m back.
+func talk(client, server net.Conn, n, m int) error {
+	for _, way := range []struct {
+		from, to net.Conn
+		bytes    int
+	}{{client, server, n}, {server, client, m}} {
+		if _, err := way.from.Write(make([]byte, way.bytes)); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(way.to, make([]byte, way.bytes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeThen closes one end, and the other when it has seen that.
+func closeThen(first, second net.Conn) error {
+	err := first.Close()
+	_, _ = second.Read(make([]byte, 1)) // the FIN
+	return errors.Join(err, second.Close())
 }
 
 // TestHappenings does things with TCP in a namespace of its own, and expects
@@ -141,51 +262,6 @@ func TestHappenings(t *testing.T) {
 	here, there := testns.Pair(t, ns, other, 9)
 	w := watchNamespace(t, ns)
 
-	// meet connects a client to a listener on an address and gives both ends to f.
-	meet := func(t *testing.T, network, listen, dial string, f func(client, server *net.TCPConn) error) (port uint16) {
-		t.Helper()
-		ns.Do(t, func() error {
-			listener, err := net.Listen(network, net.JoinHostPort(listen, "0"))
-			if err != nil {
-				return err
-			}
-			defer listener.Close()
-			port = uint16(listener.Addr().(*net.TCPAddr).Port)
-			client, err := net.Dial(network, net.JoinHostPort(dial, fmt.Sprint(port)))
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			server, err := listener.Accept()
-			if err != nil {
-				return err
-			}
-			defer server.Close()
-			return f(client.(*net.TCPConn), server.(*net.TCPConn))
-		})
-		return port
-	}
-	// talk sends n bytes one way and m back.
-	talk := func(client, server *net.TCPConn, n, m int) error {
-		for _, way := range []struct {
-			from, to *net.TCPConn
-			bytes    int
-		}{{client, server, n}, {server, client, m}} {
-			if _, err := way.from.Write(make([]byte, way.bytes)); err != nil {
-				return err
-			}
-			if _, err := io.ReadFull(way.to, make([]byte, way.bytes)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	closeThen := func(first, second *net.TCPConn) error {
-		err := first.Close()
-		_, _ = second.Read(make([]byte, 1)) // the FIN
-		return errors.Join(err, second.Close())
-	}
-
 	const accepted = "accept ipv4 127.0.0.1>127.0.0.1 by us"
 	for _, c := range []struct{ name, network, listen, dial, family, address string }{
 		{"IPv4", "tcp4", "127.0.0.1", "127.0.0.1", "ipv4", "127.0.0.1"},
@@ -194,7 +270,7 @@ func TestHappenings(t *testing.T) {
 	} {
 		t.Run("closed by the client, "+c.name, func(t *testing.T) {
 			w.t = t
-			port := meet(t, c.network, c.listen, c.dial, func(client, server *net.TCPConn) error {
+			port := meet(t, ns, c.network, c.listen, c.dial, func(client, server *net.TCPConn) error {
 				return errors.Join(talk(client, server, 1000, 70_000), closeThen(client, server))
 			})
 			w.expect(port, fmt.Sprintf("connect %s %s>%[2]s ok by us", c.family, c.address), fmt.Sprintf("accept %s %s>%[2]s by us", c.family, c.address),
@@ -284,7 +360,7 @@ func TestHappenings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
-			port := meet(t, "tcp4", "127.0.0.1", "127.0.0.1", func(client, server *net.TCPConn) error {
+			port := meet(t, ns, "tcp4", "127.0.0.1", "127.0.0.1", func(client, server *net.TCPConn) error {
 				return errors.Join(talk(client, server, 10, 20), c.end(client, server))
 			})
 			w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by us", accepted,
@@ -373,7 +449,13 @@ func TestHappenings(t *testing.T) {
 	t.Run("a process that ends before anybody looks", func(t *testing.T) {
 		w.t = t
 		port := shell(t, "read -n 2 <&3", 0)
-		w.expect(port, "connect ipv4 127.0.0.1>127.0.0.1 ok by a bash that has ended", "flow outbound 127.0.0.1 3/2 established fin by a bash that has ended, connect", accepted, inbound)
+		// It may have been quick enough that only its name is known.
+		w.expectLines(func() (lines []string) {
+			for _, line := range w.said(port) {
+				lines = append(lines, strings.Replace(line, "a bash that has ended", "bash", 1))
+			}
+			return lines
+		}, []string{"connect ipv4 127.0.0.1>127.0.0.1 ok by bash", "flow outbound 127.0.0.1 3/2 established fin by bash, connect", accepted, inbound})
 	})
 	t.Run("a process that has ended", func(t *testing.T) {
 		w.t = t

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type AcceptMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type AcceptNvLoss uint32
 
 const (
@@ -41,6 +47,7 @@ const (
 	AcceptMapEvents        = "events"
 	AcceptMapLosses        = "losses"
 	AcceptMapOwners        = "owners"
+	AcceptMapProcesses     = "processes"
 	AcceptProgAccept4Ended = "accept4_ended"
 	AcceptProgAcceptEnded  = "accept_ended"
 )
@@ -95,9 +102,10 @@ type AcceptProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AcceptMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // AcceptVariableSpecs contains global variables before they are loaded into the kernel.
@@ -126,9 +134,10 @@ func (o *AcceptObjects) Close() error {
 //
 // It can be passed to LoadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AcceptMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *AcceptMaps) Close() error {
@@ -136,6 +145,7 @@ func (m *AcceptMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

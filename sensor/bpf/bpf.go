@@ -13,3 +13,4 @@ package bpf
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem fexit_udp FexitUDP fexit_udp.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem lsm LSM lsm.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem seed Seed seed.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel -go-package bpf -output-stem uring Uring uring.bpf.c -- -g -O2 -fdebug-compilation-dir=. -mcpu=v3 -Wall -Wpadded -Werror

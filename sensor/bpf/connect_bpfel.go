@@ -28,6 +28,12 @@ type ConnectAttempt struct {
 	Pad   [7]uint8
 }
 
+type ConnectMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type ConnectNvLoss uint32
 
 const (
@@ -57,6 +63,7 @@ const (
 	ConnectMapEvents        = "events"
 	ConnectMapLosses        = "losses"
 	ConnectMapOwners        = "owners"
+	ConnectMapProcesses     = "processes"
 	ConnectProgConnectBegan = "connect_began"
 	ConnectProgConnectEnded = "connect_ended"
 )
@@ -111,10 +118,11 @@ type ConnectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectMapSpecs struct {
-	Attempts *ebpf.MapSpec `ebpf:"attempts"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Losses   *ebpf.MapSpec `ebpf:"losses"`
-	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Attempts  *ebpf.MapSpec `ebpf:"attempts"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // ConnectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -143,10 +151,11 @@ func (o *ConnectObjects) Close() error {
 //
 // It can be passed to LoadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectMaps struct {
-	Attempts *ebpf.Map `ebpf:"attempts"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Losses   *ebpf.Map `ebpf:"losses"`
-	Owners   *ebpf.Map `ebpf:"owners"`
+	Attempts  *ebpf.Map `ebpf:"attempts"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *ConnectMaps) Close() error {
@@ -155,6 +164,7 @@ func (m *ConnectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

@@ -27,8 +27,32 @@ static __always_inline void lose(enum nv_loss cause)
 }
 
 /* A wakeup for each event costs more than the program: the reader looks by
- * itself often enough, but for a ring that fills. */
+ * itself often enough, but for a ring that fills, and for a process that is met
+ * for the first time, which may end before it has been looked at. */
 #define WAKE_AT (64 << 10)
+
+struct met {
+	__u32 tgid;
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct met);
+	__type(value, __u8);
+} processes SEC(".maps");
+
+static __always_inline bool is_new(struct nv_socket_event *e)
+{
+	struct met m = { .tgid = e->tgid };
+	__u8 known = 1;
+
+	if (!e->tgid || e->type == NV_CLOSE) /* it was met when it connected */
+		return false;
+	__builtin_memcpy(m.comm, e->comm, sizeof(m.comm));
+	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
+}
 
 static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 {
@@ -46,7 +70,7 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
 
-	bpf_ringbuf_submit(e, waiting >= WAKE_AT ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }

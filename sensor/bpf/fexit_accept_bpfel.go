@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FexitAcceptMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type FexitAcceptNvLoss uint32
 
 const (
@@ -41,6 +47,7 @@ const (
 	FexitAcceptMapEvents           = "events"
 	FexitAcceptMapLosses           = "losses"
 	FexitAcceptMapOwners           = "owners"
+	FexitAcceptMapProcesses        = "processes"
 	FexitAcceptProgInetAcceptEnded = "inet_accept_ended"
 )
 
@@ -93,9 +100,10 @@ type FexitAcceptProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitAcceptMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // FexitAcceptVariableSpecs contains global variables before they are loaded into the kernel.
@@ -124,9 +132,10 @@ func (o *FexitAcceptObjects) Close() error {
 //
 // It can be passed to LoadFexitAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitAcceptMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *FexitAcceptMaps) Close() error {
@@ -134,6 +143,7 @@ func (m *FexitAcceptMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

@@ -28,6 +28,12 @@ type FexitConnectAttempt struct {
 	Pad   [7]uint8
 }
 
+type FexitConnectMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type FexitConnectNvLoss uint32
 
 const (
@@ -57,6 +63,7 @@ const (
 	FexitConnectMapEvents              = "events"
 	FexitConnectMapLosses              = "losses"
 	FexitConnectMapOwners              = "owners"
+	FexitConnectMapProcesses           = "processes"
 	FexitConnectProgStreamConnectBegan = "stream_connect_began"
 	FexitConnectProgStreamConnectEnded = "stream_connect_ended"
 )
@@ -111,10 +118,11 @@ type FexitConnectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitConnectMapSpecs struct {
-	Attempts *ebpf.MapSpec `ebpf:"attempts"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Losses   *ebpf.MapSpec `ebpf:"losses"`
-	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Attempts  *ebpf.MapSpec `ebpf:"attempts"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // FexitConnectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -143,10 +151,11 @@ func (o *FexitConnectObjects) Close() error {
 //
 // It can be passed to LoadFexitConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitConnectMaps struct {
-	Attempts *ebpf.Map `ebpf:"attempts"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Losses   *ebpf.Map `ebpf:"losses"`
-	Owners   *ebpf.Map `ebpf:"owners"`
+	Attempts  *ebpf.Map `ebpf:"attempts"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *FexitConnectMaps) Close() error {
@@ -155,6 +164,7 @@ func (m *FexitConnectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

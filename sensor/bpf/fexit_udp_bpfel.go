@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FexitUDPMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type FexitUDPNvLoss uint32
 
 const (
@@ -48,6 +54,7 @@ const (
 	FexitUDPMapEvents     = "events"
 	FexitUDPMapLosses     = "losses"
 	FexitUDPMapOwners     = "owners"
+	FexitUDPMapProcesses  = "processes"
 	FexitUDPMapTargets    = "targets"
 	FexitUDPProgUdpSent   = "udp_sent"
 	FexitUDPProgUdpv6Sent = "udpv6_sent"
@@ -103,10 +110,11 @@ type FexitUDPProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitUDPMapSpecs struct {
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	Losses  *ebpf.MapSpec `ebpf:"losses"`
-	Owners  *ebpf.MapSpec `ebpf:"owners"`
-	Targets *ebpf.MapSpec `ebpf:"targets"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
+	Targets   *ebpf.MapSpec `ebpf:"targets"`
 }
 
 // FexitUDPVariableSpecs contains global variables before they are loaded into the kernel.
@@ -135,10 +143,11 @@ func (o *FexitUDPObjects) Close() error {
 //
 // It can be passed to LoadFexitUDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitUDPMaps struct {
-	Events  *ebpf.Map `ebpf:"events"`
-	Losses  *ebpf.Map `ebpf:"losses"`
-	Owners  *ebpf.Map `ebpf:"owners"`
-	Targets *ebpf.Map `ebpf:"targets"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
+	Targets   *ebpf.Map `ebpf:"targets"`
 }
 
 func (m *FexitUDPMaps) Close() error {
@@ -146,6 +155,7 @@ func (m *FexitUDPMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 		m.Targets,
 	)
 }

@@ -131,6 +131,14 @@ struct file {
 	struct inode *f_inode;
 };
 
+struct io_kiocb {
+	__u8 opcode;
+};
+
+struct io_uring_cqe {
+	__s32 res;
+};
+
 struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type LSMMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type LSMNvLoss uint32
 
 const (
@@ -41,6 +47,7 @@ const (
 	LSMMapEvents         = "events"
 	LSMMapLosses         = "losses"
 	LSMMapOwners         = "owners"
+	LSMMapProcesses      = "processes"
 	LSMProgSocketConnect = "socket_connect"
 )
 
@@ -93,9 +100,10 @@ type LSMProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LSMMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // LSMVariableSpecs contains global variables before they are loaded into the kernel.
@@ -124,9 +132,10 @@ func (o *LSMObjects) Close() error {
 //
 // It can be passed to LoadLSMObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LSMMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *LSMMaps) Close() error {
@@ -134,6 +143,7 @@ func (m *LSMMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

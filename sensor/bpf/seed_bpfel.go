@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SeedMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type SeedNvLoss uint32
 
 const (
@@ -38,10 +44,11 @@ type SeedOwner struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SeedMapEvents = "events"
-	SeedMapLosses = "losses"
-	SeedMapOwners = "owners"
-	SeedProgSeed  = "seed"
+	SeedMapEvents    = "events"
+	SeedMapLosses    = "losses"
+	SeedMapOwners    = "owners"
+	SeedMapProcesses = "processes"
+	SeedProgSeed     = "seed"
 )
 
 // LoadSeed returns the embedded CollectionSpec for Seed.
@@ -93,9 +100,10 @@ type SeedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SeedMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // SeedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -124,9 +132,10 @@ func (o *SeedObjects) Close() error {
 //
 // It can be passed to LoadSeedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SeedMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *SeedMaps) Close() error {
@@ -134,6 +143,7 @@ func (m *SeedMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

@@ -28,6 +28,12 @@ type StateAttempt struct {
 	Pad   [7]uint8
 }
 
+type StateMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type StateNvLoss uint32
 
 const (
@@ -105,6 +111,7 @@ const (
 	StateMapEvents        = "events"
 	StateMapLosses        = "losses"
 	StateMapOwners        = "owners"
+	StateMapProcesses     = "processes"
 	StateProgStateChanged = "state_changed"
 	StateVarDescribed     = "described"
 )
@@ -158,10 +165,11 @@ type StateProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StateMapSpecs struct {
-	Attempts *ebpf.MapSpec `ebpf:"attempts"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Losses   *ebpf.MapSpec `ebpf:"losses"`
-	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Attempts  *ebpf.MapSpec `ebpf:"attempts"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
 }
 
 // StateVariableSpecs contains global variables before they are loaded into the kernel.
@@ -191,10 +199,11 @@ func (o *StateObjects) Close() error {
 //
 // It can be passed to LoadStateObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StateMaps struct {
-	Attempts *ebpf.Map `ebpf:"attempts"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Losses   *ebpf.Map `ebpf:"losses"`
-	Owners   *ebpf.Map `ebpf:"owners"`
+	Attempts  *ebpf.Map `ebpf:"attempts"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
 }
 
 func (m *StateMaps) Close() error {
@@ -203,6 +212,7 @@ func (m *StateMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 	)
 }
 

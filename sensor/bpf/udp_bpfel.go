@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type UDPMet struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Comm [16]int8
+}
+
 type UDPNvLoss uint32
 
 const (
@@ -45,11 +51,12 @@ type UDPTarget struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	UDPMapEvents  = "events"
-	UDPMapLosses  = "losses"
-	UDPMapOwners  = "owners"
-	UDPMapTargets = "targets"
-	UDPProgSent   = "sent"
+	UDPMapEvents    = "events"
+	UDPMapLosses    = "losses"
+	UDPMapOwners    = "owners"
+	UDPMapProcesses = "processes"
+	UDPMapTargets   = "targets"
+	UDPProgSent     = "sent"
 )
 
 // LoadUDP returns the embedded CollectionSpec for UDP.
@@ -101,10 +108,11 @@ type UDPProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UDPMapSpecs struct {
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	Losses  *ebpf.MapSpec `ebpf:"losses"`
-	Owners  *ebpf.MapSpec `ebpf:"owners"`
-	Targets *ebpf.MapSpec `ebpf:"targets"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
+	Targets   *ebpf.MapSpec `ebpf:"targets"`
 }
 
 // UDPVariableSpecs contains global variables before they are loaded into the kernel.
@@ -133,10 +141,11 @@ func (o *UDPObjects) Close() error {
 //
 // It can be passed to LoadUDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UDPMaps struct {
-	Events  *ebpf.Map `ebpf:"events"`
-	Losses  *ebpf.Map `ebpf:"losses"`
-	Owners  *ebpf.Map `ebpf:"owners"`
-	Targets *ebpf.Map `ebpf:"targets"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Processes *ebpf.Map `ebpf:"processes"`
+	Targets   *ebpf.Map `ebpf:"targets"`
 }
 
 func (m *UDPMaps) Close() error {
@@ -144,6 +153,7 @@ func (m *UDPMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Owners,
+		m.Processes,
 		m.Targets,
 	)
 }

@@ -19,6 +19,8 @@ const (
 	FeatureListen = "listen"
 	// FeatureAccept: the process of a connection that was accepted.
 	FeatureAccept = "accept"
+	// FeatureUring: the same, of a connection that was accepted by io_uring(7).
+	FeatureUring = "io_uring_accept"
 	// FeatureConnect: attempts that fail on the host itself, such as those without
 	// a route.
 	FeatureConnect = "connect"
@@ -33,7 +35,8 @@ const (
 // candidate is one way to make a feature: an object whose programs do it together.
 type candidate struct {
 	feature, hook string
-	// load is nil where the programs of FeatureFlow make the feature too.
+	// load is nil where the programs of another feature make this one too, as long
+	// as it is made by the same hook.
 	load   func() (*ebpf.CollectionSpec, error)
 	attach func(*ebpf.Collection) ([]link.Link, error)
 }
@@ -49,6 +52,8 @@ var candidates = []candidate{
 	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
 	{FeatureAccept, "fexit/inet_accept", bpf.LoadFexitAccept, tracing("inet_accept_ended")},
 	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended")},
+	{FeatureUring, "fexit/inet_accept", nil, nil},
+	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed")},
 	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended")},
 	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended")},
 	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},

@@ -17,8 +17,10 @@ func TestCandidates(t *testing.T) {
 	for _, c := range candidates {
 		t.Run(c.feature+" by "+c.hook, func(t *testing.T) {
 			list := []candidate{base}
-			if c.feature != base.feature {
-				list = append(list, c)
+			for _, other := range candidates { // which may be made by the way
+				if other.feature != base.feature && other.hook == c.hook {
+					list = append(list, other)
+				}
 			}
 			p := open(slog.New(slog.NewTextHandler(t.Output(), nil)), list)
 			defer p.Close()

@@ -25,6 +25,8 @@ var (
 	errNotAsked = errors.New("not asked for (--ebpf)")
 	// errRests is why features are off that tell nothing by themselves.
 	errRests = fmt.Errorf("it rests on the feature %s", FeatureFlow)
+	// errElsewhere is why a hook does not serve a feature by the way.
+	errElsewhere = errors.New("no other feature has it")
 	// errSilent is why a feature is off whose programs were attached in vain.
 	errSilent = errors.New("it is attached, but tells nothing of what the sensor does to test it")
 )
@@ -90,6 +92,16 @@ func (p *Probe) on(name string) bool {
 	return len(p.attached[name]) > 0
 }
 
+// hooked reports whether the programs of some feature are attached to a hook.
+func (p *Probe) hooked(hook string) bool {
+	for _, f := range p.features {
+		if f.Hook == hook && p.on(f.Name) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *Probe) feature(name string) *Feature {
 	for i := range p.features {
 		if p.features[i].Name == name {
@@ -120,6 +132,9 @@ var nothing io.Closer = io.NopCloser(nil)
 // add brings the programs of a candidate into the kernel.
 func (p *Probe) add(c *candidate) error {
 	if c.load == nil {
+		if !p.hooked(c.hook) {
+			return errElsewhere
+		}
 		p.attached[c.feature] = []io.Closer{nothing}
 		return nil
 	}

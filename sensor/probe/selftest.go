@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/bpf"
+	"github.com/netview-project/netview/sensor/probe/uring"
 )
 
 // selfTestPatience is how long a self-test waits for what it made to be told.
@@ -31,6 +32,8 @@ type selfTest struct {
 	// older is a connection that was there before any program.
 	older     []io.Closer
 	olderPort uint16
+	// uringPort is that of the listener from which io_uring accepts.
+	uringPort uint16
 }
 
 // begin makes the connection that is older than the programs.
@@ -74,6 +77,43 @@ func (t *selfTest) connect() (ends []io.Closer, port uint16, err error) {
 		return nil, 0, fmt.Errorf("accepting over loopback: %w", err)
 	}
 	return []io.Closer{server, client}, port, nil
+}
+
+// acceptByUring accepts a connection over loopback by io_uring.
+func (t *selfTest) acceptByUring() error {
+	ring, err := uring.New()
+	if err != nil {
+		return fmt.Errorf("the sensor cannot test it: %w", err)
+	}
+	defer ring.Close()
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback[:]})
+	if err != nil {
+		return fmt.Errorf("listening on loopback: %w", err)
+	}
+	defer listener.Close()
+	t.uringPort = uint16(listener.Addr().(*net.TCPAddr).Port)
+	t.ports[t.uringPort] = true
+	client, err := net.DialTimeout("tcp4", listener.Addr().String(), selfTestPatience)
+	if err != nil {
+		return fmt.Errorf("connecting over loopback: %w", err)
+	}
+	defer client.Close()
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	accepted := -1
+	if failed := raw.Control(func(fd uintptr) {
+		if err = ring.StartAccept(int(fd), false); err == nil {
+			accepted, err = ring.Accepted() // the connection is there
+		}
+	}); failed != nil {
+		return failed
+	}
+	if err != nil {
+		return fmt.Errorf("accepting by io_uring: %w", err)
+	}
+	return unix.Close(accepted)
 }
 
 // attemptNowhere makes an attempt that the kernel refuses.
@@ -123,6 +163,8 @@ func (t *selfTest) shown(e *Event) (feature string, ours bool) {
 		return FeatureLSM, true
 	case e.Type == bpf.StateNvTypeNV_LISTEN:
 		return FeatureListen, true
+	case e.Type == bpf.StateNvTypeNV_ACCEPT && e.LocalPort == t.uringPort:
+		return FeatureUring, true
 	case e.Type == bpf.StateNvTypeNV_ACCEPT:
 		return FeatureAccept, true
 	case e.LocalPort != t.olderPort && e.RemotePort != t.olderPort:
@@ -151,11 +193,18 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 		return all(fmt.Errorf("the sensor cannot connect to itself: %w", err))
 	}
 	closeAll(ends)
+	if tried[FeatureUring] != nil {
+		if err := p.test.acceptByUring(); err != nil {
+			failed[FeatureUring] = err
+		}
+	}
 	attemptNowhere()
 	p.test.datagram()
 	awaited := map[string]int{}
 	for feature := range tried {
-		awaited[feature] = 1
+		if failed[feature] == nil {
+			awaited[feature] = 1
+		}
 	}
 	if tried[FeatureFlow] != nil {
 		awaited[FeatureFlow] = 3 // its beginning, and the end at both sides

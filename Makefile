@@ -10,13 +10,14 @@ VERSION := $(shell cat VERSION)
 CHDB := chdb@3.4.0
 ENGINE := $(STATE)/npm/.installed-$(CHDB)
 LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
+KERNELS := $(STATE)/kernels
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 # What the benchmarks compare with; its configuration says where it is built.
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps test test-faults lint bench bench-receiver bench-faults bench-sensor generate go npm writable
+.PHONY: all run build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor generate go npm writable
 
 all: build
 
@@ -40,9 +41,18 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint $(PROMTOOL)
-	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) \
+test: go npm deps build lint kernels $(PROMTOOL)
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
+
+## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
+test-kernels: go kernels
+	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 30m ./internal/testkernel
+
+# Kernels, QEMU and the compiler of BPF from Debian's archive, once; where they
+# cannot be had, their tests are skipped.
+kernels: writable
+	@sh internal/testkernel/fetch.sh $(KERNELS)
 
 FAULTS_DURATION ?= 30m
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testns"
+	"github.com/netview-project/netview/sensor/flow"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
 )
@@ -369,7 +370,8 @@ func TestHappenings(t *testing.T) {
 	}
 
 	// attempt connects to where nobody answers.
-	attempt := func(t *testing.T, address unix.Sockaddr, nonblocking bool) {
+	// It returns what connect(2) returned.
+	attempt := func(t *testing.T, address unix.Sockaddr, nonblocking bool) (errno error) {
 		t.Helper()
 		ns.Do(t, func() error {
 			flags := unix.SOCK_STREAM
@@ -381,13 +383,14 @@ func TestHappenings(t *testing.T) {
 				return err
 			}
 			defer unix.Close(fd)
-			if err := unix.Connect(fd, address); err == nil {
+			if errno = unix.Connect(fd, address); errno == nil {
 				return errors.New("somebody answers")
-			} else if err == unix.EINPROGRESS {
+			} else if errno == unix.EINPROGRESS {
 				time.Sleep(10 * time.Millisecond)
 			}
 			return nil
 		})
+		return errno
 	}
 	// Addresses beyond the other namespace, which forwards nothing and says so to
 	// nobody; and such as should be on the link, where nobody has them.
@@ -407,13 +410,17 @@ func TestHappenings(t *testing.T) {
 		"refused":              {[4]byte{127, 0, 0, 1}, 1, false, "127.0.0.1", "refused"},
 		"without a route":      {[4]byte{192, 0, 2, 1}, 2, false, "0.0.0.0", "unreachable"},
 		"no answer":            {[4]byte{10, 214, 0, 1}, 3, false, here.String(), "timed_out"},
-		"nobody on the link":   {[4]byte{10, 215, 0, 1}, 4, false, here.String(), "timed_out"},
+		"nobody on the link":   {[4]byte{10, 215, 0, 1}, 4, false, here.String(), ""}, // by the kernel, timed_out or unreachable
+		"broadcast":            {[4]byte{255, 255, 255, 255}, 8, false, "0.0.0.0", "unreachable"},
 		"given up":             {[4]byte{10, 214, 0, 1}, 5, true, here.String(), "aborted"},
 		"refused, nonblocking": {[4]byte{127, 0, 0, 1}, 6, true, "127.0.0.1", "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
-			attempt(t, &unix.SockaddrInet4{Port: c.port, Addr: c.address}, c.nonblocking)
+			errno := attempt(t, &unix.SockaddrInet4{Port: c.port, Addr: c.address}, c.nonblocking)
+			if c.result == "" {
+				c.result = flow.Result(uint32(errno.(unix.Errno)))
+			}
 			to := net.IP(c.address[:]).String()
 			w.expect(uint16(c.port), fmt.Sprintf("connect ipv4 %s>%s %s by us", c.source, to, c.result), fmt.Sprintf("flow outbound %s 0/0 refused %s by us, connect", c.source, c.result))
 		})

@@ -13,6 +13,8 @@ static __always_inline void accepted(struct sock *sk)
 	if (!is_tcp(sk))
 		return;
 	known = owner_of(sk);
+	if (known && known->role == NV_ACCEPTED && known->tgid) /* another hook has told it */
+		return;
 	if (known) {
 		o.start = known->start;
 		o.cookie = known->cookie;

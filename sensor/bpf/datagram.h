@@ -12,6 +12,7 @@ struct target {
 	__u8 pad[6];
 };
 
+#ifndef BY_KPROBE
 /* Where a socket has sent to last. It goes with the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -20,24 +21,62 @@ struct {
 	__type(value, struct target);
 } targets SEC(".maps");
 
+static __always_inline bool is_new_target(struct sock *sk, const struct target *to)
+{
+	struct target *last = bpf_sk_storage_get(&targets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!last || (last->port == to->port && last->address[0] == to->address[0] && last->address[1] == to->address[1]))
+		return false;
+	*last = *to;
+	return true;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return bpf_get_socket_cookie(sk);
+}
+#else
+/* A kprobe can neither use such a storage nor ask for the cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* inode: unlike the address, not soon another's */
+	__type(value, struct target);
+} targets_by_inode SEC(".maps");
+
+static __always_inline bool is_new_target(struct sock *sk, const struct target *to)
+{
+	__u64 inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+	struct target *last = bpf_map_lookup_elem(&targets_by_inode, &inode);
+
+	if (last && last->port == to->port && last->address[0] == to->address[0] && last->address[1] == to->address[1])
+		return false;
+	bpf_map_update_elem(&targets_by_inode, &inode, to, BPF_ANY);
+	return true;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter); /* 0 where nobody has asked for it */
+}
+#endif
+
 static __always_inline void datagram_sent(struct sock *sk, int ret)
 {
 	struct owner o = { .start = bpf_ktime_get_boot_ns(), .role = NV_CONNECTED };
 	struct nv_socket_event *e;
-	struct target *last, to = {};
+	struct target to = {};
 
-	if (sk->__sk_common.skc_state != TCP_ESTABLISHED || !is_inet(sk)) /* of UDP: connected */
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED || !is_inet(sk)) /* of UDP: connected */
 		return;
-	to.port = sk->__sk_common.skc_dport;
-	if (sk->__sk_common.skc_family == AF_INET6)
+	to.port = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
 		BPF_CORE_READ_INTO(&to.address, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
 	else
-		to.address[0] = sk->__sk_common.skc_daddr;
-	last = bpf_sk_storage_get(&targets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!last || (last->port == to.port && last->address[0] == to.address[0] && last->address[1] == to.address[1]))
+		to.address[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	if (!is_new_target(sk, &to))
 		return;
-	*last = to;
-	o.cookie = bpf_get_socket_cookie(sk);
+	o.cookie = cookie_of(sk);
 	current_owner(&o);
 	e = begin_event(NV_CONNECT);
 	if (!e)

@@ -44,11 +44,11 @@ type FexitAcceptOwner struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FexitAcceptMapEvents           = "events"
-	FexitAcceptMapLosses           = "losses"
-	FexitAcceptMapOwners           = "owners"
-	FexitAcceptMapProcesses        = "processes"
-	FexitAcceptProgInetAcceptEnded = "inet_accept_ended"
+	FexitAcceptMapEvents              = "events"
+	FexitAcceptMapLosses              = "losses"
+	FexitAcceptMapOwners              = "owners"
+	FexitAcceptMapProcesses           = "processes"
+	FexitAcceptProgInetCskAcceptEnded = "inet_csk_accept_ended"
 )
 
 // LoadFexitAccept returns the embedded CollectionSpec for FexitAccept.
@@ -93,7 +93,7 @@ type FexitAcceptSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitAcceptProgramSpecs struct {
-	InetAcceptEnded *ebpf.ProgramSpec `ebpf:"inet_accept_ended"`
+	InetCskAcceptEnded *ebpf.ProgramSpec `ebpf:"inet_csk_accept_ended"`
 }
 
 // FexitAcceptMapSpecs contains maps before they are loaded into the kernel.
@@ -157,12 +157,12 @@ type FexitAcceptVariables struct {
 //
 // It can be passed to LoadFexitAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitAcceptPrograms struct {
-	InetAcceptEnded *ebpf.Program `ebpf:"inet_accept_ended"`
+	InetCskAcceptEnded *ebpf.Program `ebpf:"inet_csk_accept_ended"`
 }
 
 func (p *FexitAcceptPrograms) Close() error {
 	return _FexitAcceptClose(
-		p.InetAcceptEnded,
+		p.InetCskAcceptEnded,
 	)
 }
 

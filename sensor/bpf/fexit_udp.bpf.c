@@ -20,9 +20,7 @@ int BPF_PROG(udp_sent, struct sock *sk, struct msghdr *message, unsigned long le
 SEC("fexit/udpv6_sendmsg")
 int BPF_PROG(udpv6_sent, struct sock *sk, struct msghdr *message, unsigned long length, int ret)
 {
-	/* One to an IPv4-mapped address goes through udp_sendmsg. */
-	if (sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2] == bpf_htonl(0xffff) && !sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1])
-		return 0;
+	/* To an IPv4-mapped address it has gone through udp_sendmsg, with a name. */
 	return sendmsg(sk, message, ret);
 }
 

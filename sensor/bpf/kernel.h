@@ -54,7 +54,6 @@ typedef enum {
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
-		__be32 u6_addr32[4];
 	} in6_u;
 };
 
@@ -94,6 +93,7 @@ struct sock {
 	__u8 sk_shutdown;
 	int sk_err;
 	__u32 sk_max_ack_backlog;
+	struct socket *sk_socket;
 };
 
 struct inet_sock {
@@ -115,6 +115,7 @@ struct tcp_sock {
 
 struct socket {
 	socket_state state;
+	struct file *file;
 	struct sock *sk;
 };
 
@@ -124,6 +125,7 @@ struct msghdr {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
 };
 
 struct file {
@@ -131,8 +133,13 @@ struct file {
 	struct inode *f_inode;
 };
 
+struct io_cqe {
+	__s32 res;
+};
+
 struct io_kiocb {
 	__u8 opcode;
+	struct io_cqe cqe;
 };
 
 struct io_uring_cqe {

@@ -8,8 +8,8 @@
 
 #define IORING_OP_ACCEPT 13
 
-/* From 6.14 on; before, the result of a request that goes on (multishot) cannot
- * be had here. */
+/* The last argument is such since 6.14; before, the result of a request that goes
+ * on (multishot) cannot be had here. */
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_completed, void *ring, struct io_kiocb *request, struct io_uring_cqe *result)
 {
@@ -22,7 +22,7 @@ int BPF_PROG(uring_completed, void *ring, struct io_kiocb *request, struct io_ur
 	 * is looked up among the descriptors of the process. */
 	if (request && BPF_CORE_READ(request, opcode) != IORING_OP_ACCEPT)
 		return 0;
-	fd = BPF_CORE_READ(result, res);
+	fd = request ? BPF_CORE_READ(request, cqe.res) : BPF_CORE_READ(result, res);
 	if (fd < 0)
 		return 0;
 	socket = socket_of_fd(fd);

@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -19,7 +20,8 @@ const (
 	FeatureListen = "listen"
 	// FeatureAccept: the process of a connection that was accepted.
 	FeatureAccept = "accept"
-	// FeatureUring: the same, of a connection that was accepted by io_uring(7).
+	// FeatureUring: the same, of a connection that was accepted by io_uring(7), or by
+	// a 32-bit program where the hook is fexit.
 	FeatureUring = "io_uring_accept"
 	// FeatureConnect: attempts that fail on the host itself, such as those without
 	// a route.
@@ -44,20 +46,22 @@ type candidate struct {
 // candidates by feature, the best of each first. FeatureFlow comes first: it
 // brings the maps that all share.
 //
-// tp_btf rather than the tracepoint's own record, which has no socket; the
-// functions that fexit sees serve io_uring and 32-bit programs too, which the
-// tracepoints of syscalls miss.
+// tp_btf rather than the tracepoint's own record, which has no socket. What fexit
+// sees serves io_uring and 32-bit programs too, which the tracepoints of syscalls
+// miss; but the end of a call that began before the sensor is seen by these alone.
 var candidates = []candidate{
 	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed")},
 	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
-	{FeatureAccept, "fexit/inet_accept", bpf.LoadFexitAccept, tracing("inet_accept_ended")},
 	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended")},
-	{FeatureUring, "fexit/inet_accept", nil, nil},
+	{FeatureAccept, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
+	{FeatureUring, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
+	{FeatureUring, "kretprobe/inet_csk_accept", bpf.LoadKprobe, kprobes("kretprobe/inet_csk_accept", "accept_returned")},
 	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed")},
 	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended")},
 	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended")},
 	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},
 	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
+	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends")},
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
 }
@@ -88,6 +92,25 @@ func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 			l, err := tracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
 			if err != nil {
 				return links, err
+			}
+			links = append(links, l)
+		}
+		return links, nil
+	}
+}
+
+// kprobes attaches programs to functions, given in pairs.
+func kprobes(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
+	return func(c *ebpf.Collection) (links []link.Link, err error) {
+		for i := 0; i < len(pairs); i += 2 {
+			kind, function, _ := strings.Cut(pairs[i], "/")
+			attach := link.Kprobe
+			if kind == "kretprobe" {
+				attach = link.Kretprobe
+			}
+			l, err := attach(function, c.Programs[pairs[i+1]], nil)
+			if err != nil {
+				return links, fmt.Errorf("attaching to %s: %w", function, err)
 			}
 			links = append(links, l)
 		}

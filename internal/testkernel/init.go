@@ -1,0 +1,6 @@
+package testkernel
+
+import _ "embed"
+
+//go:embed init.sh
+var initScript []byte

@@ -1,0 +1,194 @@
+// Package testkernel runs test programs on other kernels than the host's, in
+// virtual machines without a network.
+package testkernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Program is a test program, and what it is told.
+type Program struct {
+	// Name of it in the machine.
+	Name string
+	// Path of the program on the host; it is linked statically.
+	Path      string
+	Arguments []string
+}
+
+// Machine is a kernel with a root file system in memory.
+type Machine struct {
+	// Kernel is the directory to which the package of a kernel was unpacked.
+	Kernel string
+	// CommandLine is added to that of the kernel.
+	CommandLine string
+	// Programs run one after the other.
+	Programs []Program
+}
+
+// modules that the tests need, each after those that it needs itself. A kernel
+// may have them built in.
+var modules = []string{"inet_diag", "tcp_diag", "veth"}
+
+// tools of the host that the tests use, beside those of busybox.
+var tools = []string{"bash", "ip"}
+
+// Run boots the machine, and returns what it prints when it has powered itself
+// off. dir is for files of its own. An error says that it did not come that far.
+func (m *Machine) Run(ctx context.Context, dir string) (output []byte, err error) {
+	root := filepath.Join(dir, "root")
+	if err := m.fill(root); err != nil {
+		return nil, err
+	}
+	initrd := filepath.Join(dir, "initrd")
+	if err := pack(root, initrd); err != nil {
+		return nil, err
+	}
+	kernel, err := only(filepath.Join(m.Kernel, "boot/vmlinuz-*"))
+	if err != nil {
+		return nil, err
+	}
+	var console bytes.Buffer
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536",
+		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)
+	qemu.Stdout, qemu.Stderr = &console, &console
+	if err := qemu.Run(); err != nil {
+		return console.Bytes(), fmt.Errorf("running the kernel %s: %w", kernel, errors.Join(err, ctx.Err()))
+	}
+	return console.Bytes(), nil
+}
+
+// fill makes the root file system.
+func (m *Machine) fill(root string) error {
+	for _, name := range []string{"bin", "modules", "tests", "etc"} {
+		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/:/bin/sh\n"), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(root, "init"), initScript, 0o755); err != nil {
+		return err
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return err
+	}
+	if err := copyFile(busybox, filepath.Join(root, "bin/busybox")); err != nil {
+		return err
+	}
+	for _, tool := range tools {
+		if err := copyTool(tool, root); err != nil {
+			return err
+		}
+	}
+	for i, module := range modules {
+		if err := m.copyModule(module, filepath.Join(root, "modules", fmt.Sprintf("%02d-%s.ko", i, module))); err != nil {
+			return err
+		}
+	}
+	for i, p := range m.Programs {
+		if err := copyFile(p.Path, filepath.Join(root, "bin", p.Name)); err != nil {
+			return err
+		}
+		script := fmt.Sprintf("exec /bin/%s '%s' 2>&1\n", p.Name, strings.Join(p.Arguments, "' '"))
+		if err := os.WriteFile(filepath.Join(root, "tests", fmt.Sprintf("%02d-%s", i, p.Name)), []byte(script), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyModule copies a module of the kernel, unpacked; none where it is built in.
+func (m *Machine) copyModule(name, to string) error {
+	var found string
+	err := filepath.WalkDir(filepath.Join(m.Kernel, "lib/modules"), func(path string, entry os.DirEntry, err error) error {
+		if stem, _, _ := strings.Cut(filepath.Base(path), "."); stem == name {
+			found = path
+		}
+		return err
+	})
+	if err != nil || found == "" {
+		return err
+	}
+	if !strings.HasSuffix(found, ".xz") {
+		return copyFile(found, to)
+	}
+	unpacked, err := exec.Command("busybox", "xzcat", found).Output()
+	if err != nil {
+		return fmt.Errorf("unpacking %s: %w", found, err)
+	}
+	return os.WriteFile(to, unpacked, 0o644)
+}
+
+// copyTool copies a program of the host with its libraries.
+func copyTool(name, root string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return err
+	}
+	if err := copyFile(path, filepath.Join(root, "bin", name)); err != nil {
+		return err
+	}
+	out, err := exec.Command("ldd", path).Output()
+	if err != nil {
+		return fmt.Errorf("asking for the libraries of %s: %w", path, err)
+	}
+	for word := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(word, "/") {
+			if err := copyFile(word, filepath.Join(root, word)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pack makes the archive that a kernel unpacks at its start.
+func pack(root, to string) error {
+	file, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	archive := exec.Command("sh", "-c", "find . | busybox cpio -o -H newc")
+	var problems bytes.Buffer
+	archive.Dir, archive.Stdout, archive.Stderr = root, file, &problems
+	if err := archive.Run(); err != nil {
+		return fmt.Errorf("packing the root file system: %w: %s", err, &problems)
+	}
+	return file.Close()
+}
+
+func only(pattern string) (string, error) {
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("there are %d files %s, not one (%v)", len(found), pattern, err)
+	}
+	return found[0], nil
+}
+
+func copyFile(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, source)
+	return errors.Join(err, file.Close())
+}

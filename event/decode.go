@@ -554,8 +554,9 @@ func integer(v value, key []byte, highest int64) (uint64, *RecordError) {
 	return uint64(n), nil
 }
 
-// longestDuration is 100 years: more than any host has been up.
-const longestDuration = 100 * 365 * 24 * time.Hour
+// LongestDuration is 100 years: more than any host has been up. A longer one is
+// refused.
+const LongestDuration = 100 * 365 * 24 * time.Hour
 
 // seconds reads a duration, kept to the microsecond.
 func seconds(v value, key []byte) (time.Duration, *RecordError) {
@@ -568,8 +569,8 @@ func seconds(v value, key []byte) (time.Duration, *RecordError) {
 	default:
 		return 0, wrongType(v, key, "a number of seconds")
 	}
-	if !(s >= 0 && s <= longestDuration.Seconds()) {
-		return 0, refuse(CauseOutOfRange, string(key), "%g seconds is out of range: 0 to %g", s, longestDuration.Seconds())
+	if !(s >= 0 && s <= LongestDuration.Seconds()) {
+		return 0, refuse(CauseOutOfRange, string(key), "%g seconds is out of range: 0 to %g", s, LongestDuration.Seconds())
 	}
 	return time.Duration(math.Round(s*1e6)) * time.Microsecond, nil
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -68,14 +69,14 @@ func put(to pcommon.Map, name string, v any) {
 	case *uint16:
 		to.PutInt(name, int64(*v))
 	case *uint64:
-		to.PutInt(name, int64(*v))
+		to.PutInt(name, saturated(*v))
 	case *Optional[uint32]:
 		if v.Known {
 			to.PutInt(name, int64(v.Value))
 		}
 	case *Optional[uint64]:
 		if v.Known {
-			to.PutInt(name, int64(v.Value))
+			to.PutInt(name, saturated(v.Value))
 		}
 	case *time.Duration:
 		to.PutDouble(name, v.Seconds())
@@ -90,7 +91,7 @@ func put(to pcommon.Map, name string, v any) {
 	case *map[string]uint64:
 		m := to.PutEmptyMap(name)
 		for key, n := range *v {
-			m.PutInt(key, int64(n))
+			m.PutInt(key, saturated(n))
 		}
 	case *map[string]string:
 		m := to.PutEmptyMap(name)
@@ -99,3 +100,6 @@ func put(to pcommon.Map, name string, v any) {
 		}
 	}
 }
+
+// saturated is a number as OTLP can carry it: its integers have a sign.
+func saturated(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

@@ -152,8 +152,9 @@ func (h *happenings) ended(e *flow.Ended) {
 	if e.Process != nil {
 		f.Process = *e.Process
 	}
-	if e.Start != 0 {
-		f.Duration, f.DurationSource = event.Some((e.At - e.Start).Round(time.Microsecond)), f.DirectionSource
+	// A beginning after the end would be the kernel's mistake, and no duration.
+	if lasted := e.At - e.Start; e.Start != 0 && lasted >= 0 && lasted <= event.LongestDuration {
+		f.Duration, f.DurationSource = event.Some(lasted.Round(time.Microsecond)), f.DirectionSource
 	}
 	h.make(f)
 }

@@ -29,7 +29,7 @@ var on = []struct {
 
 // kernelTests are those that ask the kernel for something.
 var kernelTests = map[string]string{
-	"":       "TestHappenings|TestListen|TestUDPConnect|TestUring|TestLSM|TestLiveFlows|TestOlderConnections|TestMissedEnd|TestEnds",
+	"":       "TestHappenings|TestListen|TestUDPConnect|TestUring|TestLSM|TestLiveFlows|TestOlderConnections|TestMissedEnd|TestEnds|TestFlood",
 	"probe":  ".",
 	"socket": "TestDiag",
 }

@@ -50,6 +50,7 @@ const (
 	AcceptMapProcesses     = "processes"
 	AcceptProgAccept4Ended = "accept4_ended"
 	AcceptProgAcceptEnded  = "accept_ended"
+	AcceptVarDescribed     = "described"
 )
 
 // LoadAccept returns the embedded CollectionSpec for Accept.
@@ -112,6 +113,7 @@ type AcceptMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AcceptVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // AcceptObjects contains all objects after they have been loaded into the kernel.
@@ -153,6 +155,7 @@ func (m *AcceptMaps) Close() error {
 //
 // It can be passed to LoadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AcceptVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // AcceptPrograms contains all programs after they have been loaded into the kernel.

@@ -66,6 +66,7 @@ const (
 	ConnectMapProcesses     = "processes"
 	ConnectProgConnectBegan = "connect_began"
 	ConnectProgConnectEnded = "connect_ended"
+	ConnectVarDescribed     = "described"
 )
 
 // LoadConnect returns the embedded CollectionSpec for Connect.
@@ -129,6 +130,7 @@ type ConnectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // ConnectObjects contains all objects after they have been loaded into the kernel.
@@ -172,6 +174,7 @@ func (m *ConnectMaps) Close() error {
 //
 // It can be passed to LoadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // ConnectPrograms contains all programs after they have been loaded into the kernel.

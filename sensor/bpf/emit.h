@@ -5,6 +5,9 @@
 #include "kernel.h"
 #include "wire.h"
 
+/* Into the BTF of every object with it: of that the Go struct is made. */
+const struct nv_socket_event *described __attribute__((unused));
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);

@@ -49,6 +49,7 @@ const (
 	FexitAcceptMapOwners              = "owners"
 	FexitAcceptMapProcesses           = "processes"
 	FexitAcceptProgInetCskAcceptEnded = "inet_csk_accept_ended"
+	FexitAcceptVarDescribed           = "described"
 )
 
 // LoadFexitAccept returns the embedded CollectionSpec for FexitAccept.
@@ -110,6 +111,7 @@ type FexitAcceptMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitAcceptVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // FexitAcceptObjects contains all objects after they have been loaded into the kernel.
@@ -151,6 +153,7 @@ func (m *FexitAcceptMaps) Close() error {
 //
 // It can be passed to LoadFexitAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitAcceptVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // FexitAcceptPrograms contains all programs after they have been loaded into the kernel.

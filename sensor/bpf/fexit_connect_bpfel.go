@@ -66,6 +66,7 @@ const (
 	FexitConnectMapProcesses           = "processes"
 	FexitConnectProgStreamConnectBegan = "stream_connect_began"
 	FexitConnectProgStreamConnectEnded = "stream_connect_ended"
+	FexitConnectVarDescribed           = "described"
 )
 
 // LoadFexitConnect returns the embedded CollectionSpec for FexitConnect.
@@ -129,6 +130,7 @@ type FexitConnectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitConnectVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // FexitConnectObjects contains all objects after they have been loaded into the kernel.
@@ -172,6 +174,7 @@ func (m *FexitConnectMaps) Close() error {
 //
 // It can be passed to LoadFexitConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitConnectVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // FexitConnectPrograms contains all programs after they have been loaded into the kernel.

@@ -58,6 +58,7 @@ const (
 	FexitUDPMapTargets    = "targets"
 	FexitUDPProgUdpSent   = "udp_sent"
 	FexitUDPProgUdpv6Sent = "udpv6_sent"
+	FexitUDPVarDescribed  = "described"
 )
 
 // LoadFexitUDP returns the embedded CollectionSpec for FexitUDP.
@@ -121,6 +122,7 @@ type FexitUDPMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FexitUDPVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // FexitUDPObjects contains all objects after they have been loaded into the kernel.
@@ -164,6 +166,7 @@ func (m *FexitUDPMaps) Close() error {
 //
 // It can be passed to LoadFexitUDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FexitUDPVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // FexitUDPPrograms contains all programs after they have been loaded into the kernel.

@@ -59,6 +59,7 @@ const (
 	KprobeProgAcceptReturned = "accept_returned"
 	KprobeProgUdpSends       = "udp_sends"
 	KprobeProgUdpv6Sends     = "udpv6_sends"
+	KprobeVarDescribed       = "described"
 )
 
 // LoadKprobe returns the embedded CollectionSpec for Kprobe.
@@ -123,6 +124,7 @@ type KprobeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type KprobeVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // KprobeObjects contains all objects after they have been loaded into the kernel.
@@ -166,6 +168,7 @@ func (m *KprobeMaps) Close() error {
 //
 // It can be passed to LoadKprobeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type KprobeVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // KprobePrograms contains all programs after they have been loaded into the kernel.

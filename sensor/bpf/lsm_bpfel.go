@@ -49,6 +49,7 @@ const (
 	LSMMapOwners         = "owners"
 	LSMMapProcesses      = "processes"
 	LSMProgSocketConnect = "socket_connect"
+	LSMVarDescribed      = "described"
 )
 
 // LoadLSM returns the embedded CollectionSpec for LSM.
@@ -110,6 +111,7 @@ type LSMMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LSMVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // LSMObjects contains all objects after they have been loaded into the kernel.
@@ -151,6 +153,7 @@ func (m *LSMMaps) Close() error {
 //
 // It can be passed to LoadLSMObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LSMVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // LSMPrograms contains all programs after they have been loaded into the kernel.

@@ -49,6 +49,7 @@ const (
 	SeedMapOwners    = "owners"
 	SeedMapProcesses = "processes"
 	SeedProgSeed     = "seed"
+	SeedVarDescribed = "described"
 )
 
 // LoadSeed returns the embedded CollectionSpec for Seed.
@@ -110,6 +111,7 @@ type SeedMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SeedVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // SeedObjects contains all objects after they have been loaded into the kernel.
@@ -151,6 +153,7 @@ func (m *SeedMaps) Close() error {
 //
 // It can be passed to LoadSeedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SeedVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // SeedPrograms contains all programs after they have been loaded into the kernel.

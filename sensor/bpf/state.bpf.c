@@ -110,7 +110,4 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 	return 0;
 }
 
-/* Into BTF with it, of which the Go struct is made. */
-const struct nv_socket_event *described __attribute__((unused));
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -57,6 +57,7 @@ const (
 	UDPMapProcesses = "processes"
 	UDPMapTargets   = "targets"
 	UDPProgSent     = "sent"
+	UDPVarDescribed = "described"
 )
 
 // LoadUDP returns the embedded CollectionSpec for UDP.
@@ -119,6 +120,7 @@ type UDPMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UDPVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // UDPObjects contains all objects after they have been loaded into the kernel.
@@ -162,6 +164,7 @@ func (m *UDPMaps) Close() error {
 //
 // It can be passed to LoadUDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UDPVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // UDPPrograms contains all programs after they have been loaded into the kernel.

@@ -49,6 +49,7 @@ const (
 	UringMapOwners          = "owners"
 	UringMapProcesses       = "processes"
 	UringProgUringCompleted = "uring_completed"
+	UringVarDescribed       = "described"
 )
 
 // LoadUring returns the embedded CollectionSpec for Uring.
@@ -110,6 +111,7 @@ type UringMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UringVariableSpecs struct {
+	Described *ebpf.VariableSpec `ebpf:"described"`
 }
 
 // UringObjects contains all objects after they have been loaded into the kernel.
@@ -151,6 +153,7 @@ func (m *UringMaps) Close() error {
 //
 // It can be passed to LoadUringObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UringVariables struct {
+	Described *ebpf.Variable `ebpf:"described"`
 }
 
 // UringPrograms contains all programs after they have been loaded into the kernel.

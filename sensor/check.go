@@ -5,26 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/probe"
+	"github.com/netview-project/netview/sensor/rights"
 	"github.com/netview-project/netview/sensor/socket"
 )
 
 // Report says what a host gives to a sensor, and how to get the rest.
 type Report struct {
-	SensorID      string    `json:"sensor_id"`
-	HostName      string    `json:"host_name"`
-	KernelRelease string    `json:"kernel_release"`
-	Arch          string    `json:"arch"`
-	Features      []Feature `json:"features"`
-	Rights        []Right   `json:"rights"`
+	SensorID      string         `json:"sensor_id"`
+	HostName      string         `json:"host_name"`
+	KernelRelease string         `json:"kernel_release"`
+	Arch          string         `json:"arch"`
+	Features      []Feature      `json:"features"`
+	Rights        []rights.Right `json:"rights"`
 	// Found by one reading of the host.
 	Connections  uint64 `json:"connections"`
 	TCPListeners uint64 `json:"tcp_listeners"`
@@ -36,14 +34,6 @@ type Report struct {
 	Losses []Loss `json:"losses"`
 	// Collector is nil where none is configured.
 	Collector *Answer `json:"collector,omitempty"`
-}
-
-// Right is a capability of Linux: capabilities(7).
-type Right struct {
-	Name string `json:"name"`
-	Held bool   `json:"held"`
-	For  string `json:"for"`
-	bit  int
 }
 
 // Loss is how much was lost to a cause.
@@ -78,7 +68,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 		defer s.client.Close()
 	}
 	r := Report{SensorID: s.resource.SensorID, HostName: s.resource.HostName, KernelRelease: s.resource.KernelRelease, Arch: s.resource.Arch,
-		Rights: rights(), Losses: []Loss{}}
+		Rights: rights.Held(), Losses: []Loss{}}
 	found, _ := s.snapshots.take() // its error is that of a feature
 	r.Features = append(features(found.collections, s.snapshots.table.NoDiag), probeFeatures(tryProbe(config.EBPF, s.log))...)
 	if found.snapshot != nil {
@@ -87,7 +77,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	losses, first := s.snapshots.losses(), s.snapshots.sockets.Stats().First
 	for _, cause := range LossCauses() {
 		if n := losses[cause.Name]; n > 0 {
-			r.Losses = append(r.Losses, Loss{cause.Name, n, cause.Lost, first[socket.Cause(cause.Name)], cause.Remedy})
+			r.Losses = append(r.Losses, Loss{cause.Name, n, cause.Lost, first[socket.Cause(cause.Name)], cause.remedy()})
 		}
 	}
 	if s.client != nil {
@@ -143,24 +133,4 @@ func (r *Report) own(p *event.Process) {
 	if p.PID.Known {
 		r.Owned++
 	}
-}
-
-// rights asks the kernel which capabilities this process has in effect.
-func rights() []Right {
-	list := []Right{
-		{Name: "CAP_SYS_PTRACE", bit: unix.CAP_SYS_PTRACE, For: "sockets and paths of other users' processes, and their namespaces"},
-		{Name: "CAP_DAC_READ_SEARCH", bit: unix.CAP_DAC_READ_SEARCH, For: "descriptors of other users' processes"},
-		{Name: "CAP_SYS_ADMIN", bit: unix.CAP_SYS_ADMIN, For: "network namespaces that only a mount holds, as those of ip netns; the tracepoints of accept and connect"},
-		{Name: "CAP_BPF", bit: unix.CAP_BPF, For: "events from the kernel"},
-		{Name: "CAP_PERFMON", bit: unix.CAP_PERFMON, For: "events from the kernel"},
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(os.Getpid())}
-	var data [2]unix.CapUserData // 64 bits in two halves
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return list // as one without rights
-	}
-	for i := range list {
-		list[i].Held = data[list[i].bit/32].Effective&(1<<(list[i].bit%32)) != 0
-	}
-	return list
 }

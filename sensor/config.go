@@ -31,6 +31,9 @@ type Config struct {
 	Proc string
 	// EBPF asks the kernel for events; without it the socket tables are all.
 	EBPF bool
+	// DropCapabilities gives up what is not needed any more once all is opened and
+	// attached, for the whole process and for good: package rights.
+	DropCapabilities bool
 	// CommandLine stores command lines, with what Scrub matches replaced.
 	CommandLine bool
 	// Scrub is a regular expression; empty replaces nothing.

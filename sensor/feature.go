@@ -2,10 +2,14 @@ package sensor
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/probe"
+	"github.com/netview-project/netview/sensor/process/procdir"
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 // Feature is something that a sensor gives where the host lets it.
@@ -30,6 +34,20 @@ const (
 	sockDiag         = "sock_diag"
 )
 
+// rightFeatures are what a sensor with all rights has everywhere.
+func rightFeatures() []Feature {
+	list := []Feature{
+		{Name: rights.OtherProcesses, Gives: "the processes of other users, and the network namespaces that only they live in"},
+		{Name: rights.MountedNamespaces, Gives: "sockets in network namespaces that only a mount holds, as those of ip netns"},
+	}
+	for i := range list {
+		if missing := rights.Missing(list[i].Name); len(missing) > 0 {
+			list[i].Off, list[i].Remedy = "the sensor was started without "+strings.Join(missing, ", "), rights.Remedy(list[i].Name)
+		}
+	}
+	return list
+}
+
 // features says what works, after a heartbeat has tried it. noDiag is why TCP
 // sockets came from /proc instead of sock_diag.
 func features(collections []event.Collection, noDiag error) []Feature {
@@ -38,7 +56,10 @@ func features(collections []event.Collection, noDiag error) []Feature {
 		{Name: collectSockets, Gives: "TCP connections, TCP and UDP listeners", Remedy: remedy},
 		{Name: collectProcesses, Gives: "the process of each socket: pid, path, user, container", Remedy: remedy},
 		{Name: sockDiag, Gives: "TCP sockets many times faster than from /proc/net/tcp",
-			Remedy: "give the sensor CAP_SYS_ADMIN, the procfs of the running kernel, and the kernel its modules inet_diag and tcp_diag"},
+			Remedy: "give the sensor the procfs of the running kernel, and the kernel its modules inet_diag and tcp_diag"},
+	}
+	if procdir.Denied(noDiag) {
+		list[2].Remedy = cmp.Or(rights.Remedy(sockDiag), "run the sensor in the host's user namespace: elsewhere its capabilities do not hold for the host")
 	}
 	off := map[string]error{}
 	for _, c := range collections {
@@ -53,7 +74,7 @@ func features(collections []event.Collection, noDiag error) []Feature {
 			list[i].Remedy = ""
 		}
 	}
-	return list
+	return append(list, rightFeatures()...)
 }
 
 // spoolFeature says whether what is sent is kept on disk.
@@ -61,6 +82,9 @@ func spoolFeature(disk error) Feature {
 	f := Feature{Name: "spool", Gives: "records that outlive the sensor and the host"}
 	if disk != nil {
 		f.Off, f.Remedy = disk.Error(), "give it a directory on a disk with room (--spool.directory)"
+		if errors.Is(disk, fs.ErrPermission) {
+			f.Remedy = "give it a directory that belongs to the sensor's user (--spool.directory)"
+		}
 	}
 	return f
 }

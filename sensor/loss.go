@@ -1,9 +1,12 @@
 package sensor
 
 import (
+	"cmp"
+
 	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
+	"github.com/netview-project/netview/sensor/rights"
 	"github.com/netview-project/netview/sensor/socket"
 )
 
@@ -11,6 +14,20 @@ import (
 // heartbeat's losses.
 type LossCause struct {
 	Name, Lost, Remedy string
+}
+
+// remedy for this sensor: where rights help against a cause, those that it lacks.
+func (c *LossCause) remedy() string {
+	var features []string
+	switch c.Name {
+	case string(socket.CauseNamespaceDenied):
+		features = []string{rights.OtherProcesses, rights.MountedNamespaces}
+	case process.CauseDenied:
+		features = []string{rights.OtherProcesses}
+	default:
+		return c.Remedy
+	}
+	return cmp.Or(rights.Remedy(features...), "none: the sensor has the capabilities, and what is closed to it all the same belongs to a process that the kernel shields")
 }
 
 // LossCauses explains every cause, in the order of the data's way.
@@ -24,9 +41,9 @@ func LossCauses() []LossCause {
 		{string(socket.CauseRowRange), row + "a number is beyond its range", reportIt},
 		{string(socket.CauseTableUnreadable), "a socket table of one namespace, or its end", seeLog},
 		{string(socket.CauseNamespaceGone), "nothing: the namespace ended, with its sockets, before it was read", ""},
-		{string(socket.CauseNamespaceDenied), "the sockets of a namespace, or of what a process lives in; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_SYS_ADMIN; a process that holds more rights than the sensor stays closed to it"},
+		{string(socket.CauseNamespaceDenied), "the sockets of a namespace, or of what a process lives in; once at each heartbeat", "give the sensor CAP_SYS_PTRACE and CAP_SYS_ADMIN (docs/rights.md); a process that the kernel shields stays closed to it"},
 		{string(socket.CauseNamespaceStuck), "the sockets of a namespace whose mount does not answer", "look at the mount"},
-		{process.CauseDenied, "the sockets' owner where the process may not be read; once at each heartbeat", "run as root, or give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"},
+		{process.CauseDenied, "the sockets' owner where the process may not be read; once at each heartbeat", "give the sensor CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (docs/rights.md)"},
 		{process.CauseGone, "the owner, where the process ended while it was read", ""},
 		{process.CauseUnreadable, "the owner, where the process could not be read for another reason", seeLog},
 		{probe.CauseRing, "events, for which the ring buffer between kernel and sensor had no room", "give the sensor more CPU"},

@@ -3,6 +3,8 @@ package sensor
 import (
 	"os"
 	"testing"
+
+	"github.com/netview-project/netview/internal/testbin"
 )
 
 func TestMain(m *testing.M) {
@@ -10,5 +12,5 @@ func TestMain(m *testing.M) {
 		takeOver()
 		return
 	}
-	os.Exit(m.Run())
+	testbin.Main(m)
 }

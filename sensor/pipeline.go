@@ -6,6 +6,8 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/probe"
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 // Sensor is the whole agent. The data's way: sockets and processes → snapshot →
@@ -77,32 +80,52 @@ func (s *Sensor) State() event.State {
 }
 
 // Run takes and sends snapshots until ctx ends. It fails only at the start: when
-// nothing can be read, or another sensor uses its spool.
+// nothing can be read, another sensor uses its spool, or rights cannot be dropped.
 func (s *Sensor) Run(ctx context.Context) (failed error) {
 	// The spool has to end with Run also where Run fails.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	// Already now, so that a spool which only these rights open is not relied on.
+	if err := s.drop(rights.KeepToStart); err != nil {
+		return err
+	}
+	var sending sync.WaitGroup
+	var spool *deliver.Spool
 	if s.client != nil {
 		defer s.client.Close()
-		spool, err := s.openSpool()
-		if err != nil {
+		var err error
+		if spool, err = s.openSpool(); err != nil {
 			return err
 		}
-		var sending sync.WaitGroup
-		sending.Go(func() { spool.Run(ctx) })
 		defer func() {
 			stop()
 			sending.Wait()
 			failed = errors.Join(failed, spool.Close())
 		}()
 	}
+	stopWatching := func() {}
 	if s.config.EBPF {
-		stopWatching := s.watch(ctx)
-		defer func() { failed = errors.Join(failed, stopWatching()) }()
+		p := probe.Open(s.log)
+		s.probe.Store(p)
+		defer func() {
+			stopWatching()
+			failed = errors.Join(failed, p.Close())
+		}()
+	}
+	// Before any of what was opened is put to work: package rights says why.
+	if err := s.drop(rights.KeepToRun); err != nil {
+		return err
+	}
+	if spool != nil {
+		sending.Go(func() { spool.Run(ctx) })
+	}
+	if s.config.EBPF {
+		stopWatching = s.watch(ctx, s.probe.Load())
 	}
 	if err := s.beat(); err != nil {
 		return err
 	}
+	s.warnOfRights()
 	ticker := newTicker(s.config.Interval, s.resource.SensorID)
 	for ticker.wait(ctx) {
 		if err := s.beat(); err != nil {
@@ -117,12 +140,9 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 // A flow that is judged too early is judged again by the next.
 const syncPatience = time.Second
 
-// watch brings the programs into the kernel and takes what they tell, until what
-// it returns is called.
-func (s *Sensor) watch(ctx context.Context) (stop func() error) {
+// watch takes what the programs in the kernel tell, until what it returns is called.
+func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	p := probe.Open(s.log)
-	s.probe.Store(p)
 	keep := func([]event.Event) {}
 	if spool := s.spool.Load(); spool != nil {
 		keep = spool.AppendEvents
@@ -144,11 +164,39 @@ func (s *Sensor) watch(ctx context.Context) (stop func() error) {
 		}
 		h.flush()
 	})
-	return func() error {
+	return func() {
 		cancel()
 		watching.Wait()
-		return p.Close()
 	}
+}
+
+// drop gives up rights, unless it is told to keep them.
+func (s *Sensor) drop(keep func() (kept []string, err error)) error {
+	if !s.config.DropCapabilities {
+		return nil
+	}
+	kept, err := keep()
+	if err != nil {
+		return err
+	}
+	s.log.Debug("Dropped capabilities", "kept", strings.Join(kept, " "))
+	return nil
+}
+
+// warnOfRights says which features are off for want of rights, after a heartbeat.
+func (s *Sensor) warnOfRights() {
+	var features []string
+	for name, state := range s.newest.Load().snapshot.Heartbeat.Features {
+		if strings.HasPrefix(state, event.FeatureOff) && len(rights.Missing(name)) > 0 {
+			features = append(features, name)
+		}
+	}
+	if len(features) == 0 {
+		return
+	}
+	slices.Sort(features)
+	s.log.Warn("Features are off for want of capabilities; `netview-sensor check` says more",
+		"features", strings.Join(features, " "), "capabilities", strings.Join(rights.Missing(features...), " "))
 }
 
 func (s *Sensor) openSpool() (*deliver.Spool, error) {

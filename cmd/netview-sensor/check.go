@@ -57,9 +57,12 @@ func printReport(out io.Writer, r *sensor.Report) error {
 		more("why not", f.Off)
 		more("remedy", f.Remedy)
 	}
-	row("\nRIGHT\tHELD\tNEEDED FOR")
+	row("\nRIGHT\tHELD\tNEEDED\tFOR")
 	for _, right := range r.Rights {
-		row("%s\t%s\t%s", right.Name, state(right.Held, [2]string{"yes", "no"}), right.For)
+		row("%s\t%s\t%s\t%s", right.Name, state(right.Held, [2]string{"yes", "no"}), state(right.Kept != "", [2]string{"always", "to start"}), right.For)
+		if !right.Held && right.Instead != "" {
+			more("or", right.Instead)
+		}
 	}
 	if len(r.Losses) > 0 {
 		row("\nMISSING\tCOUNT\tWHAT")

@@ -37,6 +37,7 @@ func main() {
 
 	run := app.Command("run", "Watch until SIGTERM.").Default()
 	run.Flag("heartbeat.interval", "Time between two heartbeats, 1s to 5m.").Default("15s").DurationVar(&config.Interval)
+	run.Flag("drop-capabilities", "Drop the capabilities that are not needed any more once all is opened and attached.").Default("true").BoolVar(&config.DropCapabilities)
 	run.Flag("process.command-line", "Store command lines. They often hold secrets: see --process.scrub.").BoolVar(&config.CommandLine)
 	run.Flag("process.scrub", "Regular expression; what it matches in a command line is replaced.").Default(`(?i)(?:password|passwd|token|secret|api[-_]?key)[=: ]\S+`).StringVar(&config.Scrub)
 	spool := deliver.DefaultOptions()
@@ -94,9 +95,6 @@ func watch(ctx context.Context, config sensor.Config, options webOptions, log *s
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		log.Warn("Not root: processes of other users have no name, and namespaces that only a mount holds are not read; `netview-sensor check` says more")
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	server, err := newServer(s, config.Interval, options)
@@ -104,7 +102,12 @@ func watch(ctx context.Context, config sensor.Config, options webOptions, log *s
 		return err
 	}
 	go func() { cancel(server.serve(log)) }()
-	err = s.Run(ctx)
+	// The sensor drops the right to a port below 1024.
+	select {
+	case <-server.listening:
+		err = s.Run(ctx)
+	case <-ctx.Done():
+	}
 	server.close()
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause

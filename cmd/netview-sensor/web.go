@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,6 +51,8 @@ func (o *webOptions) check() error {
 type server struct {
 	http    *http.Server
 	toolkit *web.FlagConfig
+	// listening is closed once it listens on all addresses.
+	listening chan struct{}
 }
 
 func newServer(s *sensor.Sensor, interval time.Duration, options webOptions) (*server, error) {
@@ -71,7 +76,11 @@ func newServer(s *sensor.Sensor, interval time.Duration, options webOptions) (*s
 		}
 		mux.Handle("/", landing)
 	}
-	return &server{&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, options.toolkit}, nil
+	listening := make(chan struct{})
+	listens := sync.OnceFunc(func() { close(listening) })
+	// The toolkit opens all listeners before it serves the first, which asks this.
+	context := func(net.Listener) context.Context { listens(); return context.Background() }
+	return &server{&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: context}, options.toolkit, listening}, nil
 }
 
 // serve returns why it ended; nothing after close.
@@ -80,6 +89,8 @@ func (s *server) serve(log *slog.Logger) error {
 	switch {
 	case errors.Is(err, http.ErrServerClosed):
 		return nil
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("serving metrics: %w: a port below 1024 takes CAP_NET_BIND_SERVICE (docs/rights.md), another --web.listen-address does not", err)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("serving metrics: %w: is another sensor running? Choose another --web.listen-address", err)
 	}

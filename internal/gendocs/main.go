@@ -14,13 +14,14 @@ import (
 	"github.com/netview-project/netview/exporter"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/sensor"
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 //go:embed *.tmpl
 var templates embed.FS
 
 // documents are the generated files, by name.
-var documents = map[string]func() (string, error){"data-model.md": dataModel, "metrics.md": metrics}
+var documents = map[string]func() (string, error){"data-model.md": dataModel, "metrics.md": metrics, "rights.md": rightsTable}
 
 func main() {
 	if len(os.Args) != 2 {
@@ -56,8 +57,14 @@ func metrics() (string, error) {
 	return execute("metrics.md.tmpl", map[string]any{"Families": families, "Causes": sensor.LossCauses(), "Differences": event.FlowDifferences})
 }
 
+// rightsTable explains the capabilities, and gives the sets to run with.
+func rightsTable() (string, error) {
+	all, withoutSysAdmin := rights.Least()
+	return execute("rights.md.tmpl", map[string]any{"Rights": rights.Table(), "All": all, "WithoutSysAdmin": withoutSysAdmin})
+}
+
 func execute(name string, data any) (string, error) {
-	parsed, err := template.New(name).Funcs(template.FuncMap{"fields": fields, "event": eventName, "table": clickhouse.TableName}).ParseFS(templates, name)
+	parsed, err := template.New(name).Funcs(template.FuncMap{"fields": fields, "event": eventName, "table": clickhouse.TableName, "join": strings.Join}).ParseFS(templates, name)
 	if err != nil {
 		return "", err
 	}

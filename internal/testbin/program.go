@@ -27,14 +27,21 @@ func Start(t testing.TB, name string, environment []string, arguments ...string)
 // StartFile is [Start] for a program at a path.
 func StartFile(t testing.TB, file string, environment []string, arguments ...string) *Program {
 	t.Helper()
-	name := filepath.Base(file)
+	command := exec.Command(file, arguments...)
+	command.Env = append(os.Environ(), environment...)
+	return StartCommand(t, command)
+}
+
+// StartCommand is [Start] for a command, whose output it takes.
+func StartCommand(t testing.TB, command *exec.Cmd) *Program {
+	t.Helper()
+	name := filepath.Base(command.Path)
 	output, err := os.CreateTemp(t.TempDir(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	p := &Program{t: t, Command: exec.Command(file, arguments...), output: output.Name()}
-	p.Command.Env = append(os.Environ(), environment...)
+	p := &Program{t: t, Command: command, output: output.Name()}
 	p.Command.Stdout, p.Command.Stderr = output, output
 	if err := p.Command.Start(); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 // Feature is what became of one.
@@ -116,7 +119,7 @@ func (p *Probe) try(c *candidate) bool {
 	f := p.feature(c.feature)
 	f.Hook = c.hook
 	if c.feature != FeatureFlow && p.reader == nil {
-		f.Err, f.Remedy = errRests, ""
+		f.Err, f.Remedy = errRests, p.feature(FeatureFlow).Remedy
 		return false
 	}
 	if err := p.add(c); err != nil {
@@ -195,7 +198,7 @@ func (p *Probe) read(collection *ebpf.Collection) (err error) {
 // refuse takes a candidate out of the kernel, and with the first feature all.
 func (p *Probe) refuse(c *candidate, why error) {
 	f := p.feature(c.feature)
-	f.Err, f.Remedy = errors.Join(f.Err, fmt.Errorf("%s: %w", c.hook, why)), remedy(why)
+	f.Err, f.Remedy = errors.Join(f.Err, fmt.Errorf("%s: %w", c.hook, why)), remedy(c.feature, why)
 	p.detach(c.feature)
 	if c.feature != FeatureFlow || p.reader == nil {
 		return
@@ -205,7 +208,7 @@ func (p *Probe) refuse(c *candidate, why error) {
 	for i := range p.features {
 		if f := &p.features[i]; f.Name != FeatureFlow {
 			p.detach(f.Name)
-			f.Err, f.Remedy = errRests, ""
+			f.Err, f.Remedy = errRests, p.feature(FeatureFlow).Remedy
 		}
 	}
 }
@@ -217,15 +220,15 @@ func (p *Probe) detach(feature string) {
 	delete(p.attached, feature)
 }
 
-// remedy is what may help against the refusal of a program.
-func remedy(err error) string {
+// remedy is what may help against the refusal of a feature's program.
+func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
 	case errors.Is(err, errSilent):
 		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return "give the sensor CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN; where it has them, this kernel does not offer the hook"
+		return cmp.Or(rights.Remedy(feature), "a kernel that offers the hook: the sensor has the capabilities for it, and this one refuses")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):
 		return "a kernel from 5.8 on with BTF (CONFIG_DEBUG_INFO_BTF) and this hook"
 	}

@@ -155,6 +155,9 @@ func (t *Table) scan(proc procdir.Dir, pid uint32) error {
 	var owner *entry
 	for _, fd := range t.fds {
 		link, err := b.ReadlinkNumber(descriptors, "", fd, "")
+		if procdir.Denied(err) {
+			return err // as all of them are
+		}
 		if err != nil {
 			continue // closed meanwhile
 		}

@@ -240,8 +240,12 @@ func prepare(o *Options, embedded bool) (lock *os.File, err error) {
 		}
 		o.Bin = filepath.Dir(self)
 	}
-	if err := os.MkdirAll(filepath.Join(o.State, "log"), 0o755); err != nil {
-		return nil, fmt.Errorf("the state directory cannot be made: %w (give another one with --state)", err)
+	// The sensor's spool too: a sensor of root drops the right to make it in a
+	// directory of another user.
+	for name, mode := range map[string]os.FileMode{"log": 0o755, "spool": 0o700} {
+		if err := os.MkdirAll(filepath.Join(o.State, name), mode); err != nil {
+			return nil, fmt.Errorf("the state directory cannot be made: %w (give another one with --state)", err)
+		}
 	}
 	file := filepath.Join(o.State, "run.lock")
 	lock, err = os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)

@@ -204,7 +204,7 @@ const mostMemory = 10*16 + 128
 // startCollector runs netview-collector with room for 16 MiB in flight.
 func startCollector(t *testing.T, ch *testch.Server) *collector {
 	t.Helper()
-	c := &collector{grpc: testch.FreeAddress(t), http: testch.FreeAddress(t), health: testch.FreeAddress(t), metrics: testch.FreeAddress(t)}
+	c := &collector{grpc: testbin.FreeAddress(t), http: testbin.FreeAddress(t), health: testbin.FreeAddress(t), metrics: testbin.FreeAddress(t)}
 	_, port, _ := net.SplitHostPort(c.metrics)
 	file := filepath.Join(t.TempDir(), "limit.yaml")
 	if err := os.WriteFile(file, []byte("receivers: {netview: {max_in_flight_mib: 16}}\n"), 0o600); err != nil {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/internal/testbin"
 	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
@@ -65,9 +66,9 @@ func (h *statusHost) until(t *testing.T, want componentstatus.Status) *component
 // ClickHouse that is not there.
 func testConfig(t *testing.T, ch *testch.Server) *Config {
 	config := createDefaultConfig().(*Config)
-	config.Protocols.GRPC.GetOrInsertDefault().NetAddr.Endpoint = testch.FreeAddress(t)
-	config.Protocols.HTTP.GetOrInsertDefault().NetAddr.Endpoint = testch.FreeAddress(t)
-	config.ClickHouse.DSN = configopaque.String("clickhouse://" + testch.FreeAddress(t))
+	config.Protocols.GRPC.GetOrInsertDefault().NetAddr.Endpoint = testbin.FreeAddress(t)
+	config.Protocols.HTTP.GetOrInsertDefault().NetAddr.Endpoint = testbin.FreeAddress(t)
+	config.ClickHouse.DSN = configopaque.String("clickhouse://" + testbin.FreeAddress(t))
 	if ch != nil {
 		config.ClickHouse.DSN = configopaque.String(ch.DSN(engine.Writer))
 		config.ClickHouse.Schema.DSN = configopaque.String(ch.DSN(engine.Owner))

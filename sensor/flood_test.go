@@ -18,7 +18,8 @@ import (
 
 // flood makes n connections over loopback in a namespace, one after the other,
 // each of which gives four records: the connect, the accept, and the end at both
-// sides; and a fifth where there is the hook of the LSM. It resets them, so that ports do not run out.
+// sides; and a fifth where there is the hook of the LSM. It resets them, so that
+// ports do not run out.
 func flood(t *testing.T, ns *testns.NS, n int) {
 	t.Helper()
 	ns.Do(t, func() error {

@@ -23,7 +23,6 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testbin"
-	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/internal/testns"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/rights"
@@ -158,7 +157,7 @@ func checkTasks(t *testing.T, p *testbin.Program, want string) {
 
 // runArguments of a sensor that sends to the collector.
 func runArguments(t *testing.T, c *collector, spool string) []string {
-	return []string{"--sensor-id", "rights", "--heartbeat.interval", "1s", "--web.listen-address", testch.FreeAddress(t), "--otlp.endpoint", c.endpoint, "--spool.directory", spool}
+	return []string{"--sensor-id", "rights", "--heartbeat.interval", "1s", "--web.listen-address", testbin.FreeAddress(t), "--otlp.endpoint", c.endpoint, "--spool.directory", spool}
 }
 
 // newest waits for a complete snapshot, which satisfies f: what it returns is missing.

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/netview-project/netview/internal/testbin"
-	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/sensor"
 )
 
@@ -20,7 +19,7 @@ func check(t *testing.T, arguments ...string) (code int, said string) {
 }
 
 func TestCheck(t *testing.T) {
-	h, empty, dead := host(t), t.TempDir(), "grpc://"+testch.FreeAddress(t)
+	h, empty, dead := host(t), t.TempDir(), "grpc://"+testbin.FreeAddress(t)
 	for name, tt := range map[string]struct {
 		arguments []string
 		code      int

@@ -23,7 +23,6 @@ import (
 
 	"github.com/netview-project/netview/internal/testbin"
 	"github.com/netview-project/netview/internal/testca"
-	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/internal/testproc"
 )
 
@@ -37,7 +36,7 @@ const patience = 60 * time.Second
 // startSensor runs the sensor on a procfs and returns the URL of its web server.
 func startSensor(t *testing.T, proc string, more ...string) (*testbin.Program, string) {
 	t.Helper()
-	address := testch.FreeAddress(t)
+	address := testbin.FreeAddress(t)
 	arguments := append([]string{"--no-ebpf", "--path.procfs", proc, "--sensor-id", "test", "--web.listen-address", address}, more...)
 	return testbin.Start(t, "netview-sensor", nil, arguments...), "http://" + address
 }
@@ -362,7 +361,7 @@ func TestRefusedFlags(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			arguments := tests[name].arguments
 			if !slices.Contains(arguments, "--web.listen-address") {
-				arguments = append(arguments, "--web.listen-address", testch.FreeAddress(t))
+				arguments = append(arguments, "--web.listen-address", testbin.FreeAddress(t))
 			}
 			p := testbin.Start(t, "netview-sensor", nil, arguments...)
 			if code := p.Wait(); code != 1 {

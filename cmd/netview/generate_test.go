@@ -33,7 +33,7 @@ func TestGenerate(t *testing.T) {
 		}
 		return n
 	}
-	grpc := testch.FreeAddress(t)
+	grpc := testbin.FreeAddress(t)
 	generate := func(more ...string) *testbin.Program {
 		return testbin.Start(t, "netview", nil, append([]string{"generate", "--endpoint", "grpc://" + grpc, "--sensors", "5", "--connections", "10"}, more...)...)
 	}
@@ -47,10 +47,10 @@ func TestGenerate(t *testing.T) {
 		}
 		return ""
 	})
-	_, metrics, _ := net.SplitHostPort(testch.FreeAddress(t))
+	_, metrics, _ := net.SplitHostPort(testbin.FreeAddress(t))
 	testbin.Start(t, "netview-collector", []string{
 		"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
-		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + testch.FreeAddress(t), "NETVIEW_HEALTH_ENDPOINT=" + testch.FreeAddress(t), "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
+		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_HEALTH_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
 	}, "--config", "../../deploy/collector.yaml")
 	if code := first.Wait(); code != 0 || !strings.Contains(first.Said(), "100 heartbeats") {
 		t.Fatalf("exit %d:\n%s", code, first.Said())

@@ -51,7 +51,7 @@ func newQuickStart(t *testing.T, state string) *quickStart {
 	}
 	q := &quickStart{t: t, state: state, address: map[string]string{}, lines: make(chan string, 1000)}
 	for _, flag := range portFlags {
-		q.address[flag] = testch.FreeAddress(t)
+		q.address[flag] = testbin.FreeAddress(t)
 	}
 	return q
 }

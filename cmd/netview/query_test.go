@@ -164,7 +164,7 @@ func TestQuery(t *testing.T) {
 			"database":          {[]string{"connections", "--database=a-b"}, []string{`"a-b"`, "letters"}},
 			"no database":       {[]string{"connections", "--database=other", dsn}, []string{"ClickHouse refuses", "other"}},
 			"password":          {[]string{"connections", "--clickhouse-dsn=clickhouse://u:hunter2@h"}, []string{"password", "NETVIEW_CLICKHOUSE_READER_DSN_FILE"}},
-			"server away":       {[]string{"connections", "--clickhouse-dsn=clickhouse://u@" + testch.FreeAddress(t)}, []string{"connection refused", "make run", "NETVIEW_CLICKHOUSE_READER_DSN"}},
+			"server away":       {[]string{"connections", "--clickhouse-dsn=clickhouse://u@" + testbin.FreeAddress(t)}, []string{"connection refused", "make run", "NETVIEW_CLICKHOUSE_READER_DSN"}},
 			"too slow":          {[]string{"connections", "--timeout=1ns", dsn}, []string{"--timeout 1ns"}},
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -131,7 +131,7 @@ func buildCollector(t *testing.T) string {
 func TestBuilder(t *testing.T) {
 	ch := testch.Start(t)
 	binary := buildCollector(t)
-	otlp, health := testch.FreeAddress(t), testch.FreeAddress(t)
+	otlp, health := testbin.FreeAddress(t), testbin.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `
 extensions:

@@ -59,8 +59,8 @@ type road struct {
 
 // startRoad starts collector and sensor in front of a ClickHouse that may be down.
 func startRoad(t *testing.T, ch *testch.Server) *road {
-	grpc, http, health, metrics := testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t), testch.FreeAddress(t)
-	_, collectorMetrics, _ := net.SplitHostPort(testch.FreeAddress(t))
+	grpc, http, health, metrics := testbin.FreeAddress(t), testbin.FreeAddress(t), testbin.FreeAddress(t), testbin.FreeAddress(t)
+	_, collectorMetrics, _ := net.SplitHostPort(testbin.FreeAddress(t))
 	r := &road{t: t, clickhouse: ch, metricsURL: "http://" + metrics + "/metrics", healthURL: "http://" + health + "/"}
 	r.startCollector = func() *testbin.Program {
 		return testbin.Start(t, "netview-collector", []string{

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/netview-project/netview/internal/testbin"
-	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
 
@@ -25,8 +24,8 @@ type road struct {
 
 var netviewRoad = road{
 	start: func(w *world, _ int) *collector {
-		grpc, http, health := testch.FreeAddress(w.t), testch.FreeAddress(w.t), testch.FreeAddress(w.t)
-		_, metrics, _ := net.SplitHostPort(testch.FreeAddress(w.t))
+		grpc, http, health := testbin.FreeAddress(w.t), testbin.FreeAddress(w.t), testbin.FreeAddress(w.t)
+		_, metrics, _ := net.SplitHostPort(testbin.FreeAddress(w.t))
 		return &collector{testbin.Start(w.t, "netview-collector", []string{
 			"NETVIEW_CLICKHOUSE_DSN=" + w.clickhouse.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + w.clickhouse.DSN(engine.Owner),
 			"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http, "NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
@@ -41,7 +40,7 @@ var netviewRoad = road{
 func peerRoad(binary, queue string) road {
 	return road{
 		start: func(w *world, i int) *collector {
-			grpc := testch.FreeAddress(w.t)
+			grpc := testbin.FreeAddress(w.t)
 			storage := filepath.Join(w.dir, fmt.Sprint("storage-", i))
 			if err := os.MkdirAll(storage, 0o700); err != nil {
 				w.t.Fatal(err)

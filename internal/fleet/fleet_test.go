@@ -26,11 +26,11 @@ func small() *Fleet {
 // road starts ClickHouse and a collector.
 func road(t testing.TB) (ch *testch.Server, client deliver.Client) {
 	ch = testch.Start(t)
-	grpc := testch.FreeAddress(t)
-	_, metrics, _ := net.SplitHostPort(testch.FreeAddress(t))
+	grpc := testbin.FreeAddress(t)
+	_, metrics, _ := net.SplitHostPort(testbin.FreeAddress(t))
 	testbin.Start(t, "netview-collector", []string{
 		"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
-		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + testch.FreeAddress(t), "NETVIEW_HEALTH_ENDPOINT=" + testch.FreeAddress(t), "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
+		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_HEALTH_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
 	}, "--config", "../../deploy/collector.yaml")
 	client, err := deliver.NewClient("grpc://" + grpc)
 	if err != nil {

@@ -3,14 +3,10 @@ package testch
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +40,7 @@ func Start(t testing.TB) *Server {
 		t.Skipf("no ClickHouse engine: %v (run `make deps`)", err)
 	}
 	s := &Server{t: t, options: engine.Options{Executable: testbin.Path(t, "netview-clickhouse"), Library: Library(), DataDir: t.TempDir(),
-		TCPAddress: FreeAddress(t), HTTPAddress: FreeAddress(t), Log: t.Output()}}
+		TCPAddress: testbin.FreeAddress(t), HTTPAddress: testbin.FreeAddress(t), Log: t.Output()}}
 	s.Restart()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -77,24 +73,3 @@ func (s *Server) HTTPDSN(user string) string {
 
 // Options with which the engine was started.
 func (s *Server) Options() engine.Options { return s.options }
-
-// port is the last that [FreeAddress] has tried.
-var port atomic.Uint32
-
-func init() { port.Store(10_000 + rand.Uint32N(20_000)) }
-
-// FreeAddress returns a loopback address that nobody listens on. It stays below
-// the ports that the kernel hands out by itself, where a client of another test
-// could take it before the test does.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+port.Add(1)%20_000)
-		if listener, err := net.Listen("tcp", address); err == nil {
-			listener.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port between 10000 and 30000")
-	return ""
-}

@@ -15,6 +15,9 @@ int BPF_PROG(socket_connect, struct socket *socket, struct sockaddr *address, in
 	struct nv_socket_event *e;
 	struct address to = {};
 
+	/* A call that goes on with an attempt, as after a signal, is not another. */
+	if (socket->state != SS_UNCONNECTED)
+		return ret;
 	if (!sk || !is_inet(sk) || length < (int)(sizeof(to) - sizeof(to.v6)))
 		return ret;
 	bpf_probe_read_kernel(&to, sizeof(to) - sizeof(to.v6), address);

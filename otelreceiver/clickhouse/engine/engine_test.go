@@ -369,19 +369,19 @@ func TestRefusals(t *testing.T) {
 		change func(o *engine.Options)
 		quotes []string
 	}{
-		"taken native port": {func(o *engine.Options) { o.DataDir, o.HTTPAddress = t.TempDir(), testch.FreeAddress(t) }, []string{base.TCPAddress, "another port"}},
-		"taken HTTP port":   {func(o *engine.Options) { o.DataDir, o.TCPAddress = t.TempDir(), testch.FreeAddress(t) }, []string{base.HTTPAddress, "another port"}},
-		"data in use": {func(o *engine.Options) { o.TCPAddress, o.HTTPAddress = testch.FreeAddress(t), testch.FreeAddress(t) },
+		"taken native port": {func(o *engine.Options) { o.DataDir, o.HTTPAddress = t.TempDir(), testbin.FreeAddress(t) }, []string{base.TCPAddress, "another port"}},
+		"taken HTTP port":   {func(o *engine.Options) { o.DataDir, o.TCPAddress = t.TempDir(), testbin.FreeAddress(t) }, []string{base.HTTPAddress, "another port"}},
+		"data in use": {func(o *engine.Options) { o.TCPAddress, o.HTTPAddress = testbin.FreeAddress(t), testbin.FreeAddress(t) },
 			[]string{base.DataDir, "in use", "another directory"}},
 		"no library":       {func(o *engine.Options) { o.Library = "/nowhere.so" }, []string{"/nowhere.so", "make deps"}},
 		"no such address":  {func(o *engine.Options) { o.TCPAddress, o.HTTPAddress = "192.0.2.1:9000", "192.0.2.1:8123" }, []string{"192.0.2.1:9000", "another port"}},
-		"one port for two": {func(o *engine.Options) { o.TCPAddress = testch.FreeAddress(t); o.HTTPAddress = o.TCPAddress }, []string{"both native and HTTP", "another port"}},
+		"one port for two": {func(o *engine.Options) { o.TCPAddress = testbin.FreeAddress(t); o.HTTPAddress = o.TCPAddress }, []string{"both native and HTTP", "another port"}},
 		"two hosts":        {func(o *engine.Options) { o.HTTPAddress = "127.0.0.2:8123" }, []string{"127.0.0.2:8123", "same host"}},
 		"no host":          {func(o *engine.Options) { o.TCPAddress = ":9000" }, []string{`":9000"`, "127.0.0.1:19000"}},
 		"no port":          {func(o *engine.Options) { o.HTTPAddress = "127.0.0.1" }, []string{`"127.0.0.1"`, "127.0.0.1:19000"}},
 		"port 0":           {func(o *engine.Options) { o.TCPAddress = "127.0.0.1:0" }, []string{`"127.0.0.1:0"`, "127.0.0.1:19000"}},
 		"data not to make": {func(o *engine.Options) {
-			o.DataDir, o.TCPAddress, o.HTTPAddress = "/proc/x", testch.FreeAddress(t), testch.FreeAddress(t)
+			o.DataDir, o.TCPAddress, o.HTTPAddress = "/proc/x", testbin.FreeAddress(t), testbin.FreeAddress(t)
 		}, []string{"/proc/x"}},
 	} {
 		options := base

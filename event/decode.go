@@ -132,8 +132,11 @@ const (
 	resourceLogsResource protowire.Number = 1
 	resourceLogsScopes   protowire.Number = 2
 	resourceAttributes   protowire.Number = 1
+	scopeLogsScope       protowire.Number = 1
+	scopeName            protowire.Number = 1
 	scopeLogsRecords     protowire.Number = 2
 	recordTime           protowire.Number = 1
+	recordSeverity       protowire.Number = 2
 	recordAttributes     protowire.Number = 6
 	recordEventName      protowire.Number = 12
 	keyValueKey          protowire.Number = 1

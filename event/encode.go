@@ -1,105 +1,177 @@
 package event
 
 import (
+	"encoding/binary"
 	"math"
 	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Encode returns OTLP logs with one record for each event. All events must come
-// from the same sensor session: the resource is taken from the first.
-func Encode(events []Event) plog.Logs {
-	logs := plog.NewLogs()
+// Encoder writes events as OTLP logs in protobuf form. It goes to the wire
+// without pdata, as [Decoder] does from it: a sensor encodes every event of a busy
+// host, and an encoder that has met its largest request allocates nothing. It is
+// not safe for concurrent use.
+type Encoder struct {
+	resource, records, record, values, text []byte
+}
+
+// Append writes an ExportLogsServiceRequest, which is LogsData too, with one record
+// for each event. All events must come from the same sensor session: the resource
+// is taken from the first.
+func (e *Encoder) Append(to []byte, events []Event) []byte {
 	if len(events) == 0 {
-		return logs
+		return to
 	}
-	rl := logs.ResourceLogs().AppendEmpty()
-	encodeResource(rl.Resource().Attributes(), events[0])
-	sl := rl.ScopeLogs().AppendEmpty()
-	sl.Scope().SetName(ScopeName)
-	sl.LogRecords().EnsureCapacity(len(events))
-	for _, e := range events {
-		encodeRecord(sl.LogRecords().AppendEmpty(), e)
+	e.resource = appendText(e.resource[:0], resourceAttributes, string(semconv.ServiceNameKey), ServiceName)
+	e.resource = appendText(e.resource, resourceAttributes, string(semconv.OSTypeKey), osTypeLinux)
+	for i := range commonFields {
+		if f := &commonFields[i]; f.Scope == ScopeResource {
+			e.resource = e.put(e.resource, resourceAttributes, f.Attribute, f.at(events[0]))
+		}
+	}
+	e.records = appendMessage(e.records[:0], scopeLogsScope, scope)
+	for _, event := range events {
+		e.encodeRecord(event)
+		e.records = appendMessage(e.records, scopeLogsRecords, e.record)
+	}
+	to = protowire.AppendTag(to, requestLogs, protowire.BytesType)
+	to = protowire.AppendVarint(to, uint64(sizeOfMessage(resourceLogsResource, len(e.resource))+sizeOfMessage(resourceLogsScopes, len(e.records))))
+	to = appendMessage(to, resourceLogsResource, e.resource)
+	return appendMessage(to, resourceLogsScopes, e.records)
+}
+
+// Encode is [Encoder.Append] for those who work with pdata.
+func Encode(events []Event) plog.Logs {
+	logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(new(Encoder).Append(nil, events))
+	if err != nil {
+		panic(err) // it was made here
 	}
 	return logs
 }
 
-func encodeResource(attributes pcommon.Map, e Event) {
-	attributes.PutStr(string(semconv.ServiceNameKey), ServiceName)
-	attributes.PutStr(string(semconv.OSTypeKey), semconv.OSTypeLinux.Value.AsString())
-	for i := range commonFields {
-		if f := &commonFields[i]; f.Scope == ScopeResource {
-			put(attributes, f.Attribute, f.at(e))
-		}
-	}
-}
+var (
+	scope       = protowire.AppendString(protowire.AppendTag(nil, scopeName, protowire.BytesType), ScopeName)
+	osTypeLinux = semconv.OSTypeLinux.Value.AsString()
+)
 
-func encodeRecord(record plog.LogRecord, e Event) {
-	env := e.Env()
-	record.SetEventName(e.Kind().EventName())
-	record.SetTimestamp(pcommon.NewTimestampFromTime(env.Timestamp))
-	record.SetSeverityNumber(plog.SeverityNumberInfo)
-	fields := kinds[e.Kind()].fields
-	attributes := record.Attributes()
-	attributes.EnsureCapacity(len(fields))
+// severityInfo is SEVERITY_NUMBER_INFO.
+const severityInfo = 9
+
+func (e *Encoder) encodeRecord(event Event) {
+	env := event.Env()
+	r := protowire.AppendTag(e.record[:0], recordTime, protowire.Fixed64Type)
+	r = protowire.AppendFixed64(r, uint64(env.Timestamp.UnixNano()))
+	r = protowire.AppendTag(r, recordSeverity, protowire.VarintType)
+	r = protowire.AppendVarint(r, severityInfo)
+	fields := kinds[event.Kind()].fields
 	for i := range fields {
 		if f := &fields[i]; f.Scope == ScopeRecord {
-			put(attributes, f.Attribute, f.at(e))
+			r = e.put(r, recordAttributes, f.Attribute, f.at(event))
 		}
 	}
 	for name, value := range env.Attributes {
-		attributes.PutStr(name, value)
+		r = appendText(r, recordAttributes, name, value)
 	}
+	r = protowire.AppendTag(r, recordEventName, protowire.BytesType)
+	r = protowire.AppendVarint(r, uint64(len(namePrefix)+len(event.Kind())))
+	e.record = append(append(r, namePrefix...), event.Kind()...)
 }
 
-// put writes the value that v points to; what is not known stays absent.
-func put(to pcommon.Map, name string, v any) {
+// put appends an attribute with the value that v points to; what is not known
+// stays absent.
+func (e *Encoder) put(to []byte, field protowire.Number, name string, v any) []byte {
 	switch v := v.(type) {
 	case *string:
 		if *v != "" {
-			to.PutStr(name, *v)
+			to = appendText(to, field, name, *v)
 		}
 	case *bool:
-		to.PutBool(name, *v)
+		to = appendKey(to, field, name, sizeOfTag(anyBool)+1)
+		to = protowire.AppendVarint(protowire.AppendTag(to, anyBool, protowire.VarintType), protowire.EncodeBool(*v))
 	case *uint16:
-		to.PutInt(name, int64(*v))
+		to = appendInt(to, field, name, uint64(*v))
 	case *uint64:
-		to.PutInt(name, saturated(*v))
+		to = appendInt(to, field, name, *v)
 	case *Optional[uint32]:
 		if v.Known {
-			to.PutInt(name, int64(v.Value))
+			to = appendInt(to, field, name, uint64(v.Value))
 		}
 	case *Optional[uint64]:
 		if v.Known {
-			to.PutInt(name, saturated(v.Value))
+			to = appendInt(to, field, name, v.Value)
 		}
 	case *time.Duration:
-		to.PutDouble(name, v.Seconds())
+		to = appendDouble(to, field, name, v.Seconds())
 	case *Optional[time.Duration]:
 		if v.Known {
-			to.PutDouble(name, v.Value.Seconds())
+			to = appendDouble(to, field, name, v.Value.Seconds())
 		}
 	case *netip.Addr:
-		to.PutStr(name, v.String())
+		e.text = v.AppendTo(e.text[:0])
+		to = appendText(to, field, name, e.text)
 	case *uuid.UUID:
-		to.PutStr(name, v.String())
+		text, _ := v.MarshalText() // it has no error
+		to = appendText(to, field, name, text)
 	case *map[string]uint64:
-		m := to.PutEmptyMap(name)
+		e.values = e.values[:0]
 		for key, n := range *v {
-			m.PutInt(key, saturated(n))
+			e.values = appendInt(e.values, mapEntries, key, n)
 		}
+		to = e.putMap(to, field, name)
 	case *map[string]string:
-		m := to.PutEmptyMap(name)
+		e.values = e.values[:0]
 		for key, text := range *v {
-			m.PutStr(key, text)
+			e.values = appendText(e.values, mapEntries, key, text)
 		}
+		to = e.putMap(to, field, name)
 	}
+	return to
 }
 
-// saturated is a number as OTLP can carry it: its integers have a sign.
-func saturated(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+// putMap appends a map of the entries in values.
+func (e *Encoder) putMap(to []byte, field protowire.Number, name string) []byte {
+	to = appendKey(to, field, name, sizeOfMessage(anyMap, len(e.values)))
+	return appendMessage(to, anyMap, e.values)
+}
+
+// appendKey appends all of a KeyValue but the content of its AnyValue, which has
+// a size and is to follow.
+func appendKey(to []byte, field protowire.Number, name string, size int) []byte {
+	to = protowire.AppendTag(to, field, protowire.BytesType)
+	to = protowire.AppendVarint(to, uint64(sizeOfMessage(keyValueKey, len(name))+sizeOfMessage(keyValueValue, size)))
+	to = protowire.AppendString(protowire.AppendTag(to, keyValueKey, protowire.BytesType), name)
+	to = protowire.AppendTag(to, keyValueValue, protowire.BytesType)
+	return protowire.AppendVarint(to, uint64(size))
+}
+
+func appendText[T string | []byte](to []byte, field protowire.Number, name string, text T) []byte {
+	to = appendKey(to, field, name, sizeOfMessage(anyString, len(text)))
+	to = protowire.AppendTag(to, anyString, protowire.BytesType)
+	return append(protowire.AppendVarint(to, uint64(len(text))), text...)
+}
+
+// appendInt appends a number that is at most [math.MaxInt64]: OTLP's integers have
+// a sign. A larger one stays at that.
+func appendInt(to []byte, field protowire.Number, name string, n uint64) []byte {
+	n = min(n, math.MaxInt64)
+	to = appendKey(to, field, name, sizeOfTag(anyInt)+protowire.SizeVarint(n))
+	return protowire.AppendVarint(protowire.AppendTag(to, anyInt, protowire.VarintType), n)
+}
+
+func appendDouble(to []byte, field protowire.Number, name string, x float64) []byte {
+	to = appendKey(to, field, name, sizeOfTag(anyDouble)+8)
+	to = protowire.AppendTag(to, anyDouble, protowire.Fixed64Type)
+	return binary.LittleEndian.AppendUint64(to, math.Float64bits(x))
+}
+
+func sizeOfTag(field protowire.Number) int { return protowire.SizeTag(field) }
+
+// sizeOfMessage is that of a field with a length.
+func sizeOfMessage(field protowire.Number, length int) int {
+	return sizeOfTag(field) + protowire.SizeBytes(length)
+}

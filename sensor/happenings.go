@@ -24,17 +24,41 @@ type happenings struct {
 	// identify names a process that runs now.
 	identify func(pid uint32) (process.Identity, error)
 	user     func(uid uint32) string
-	// append takes events to the spool.
+	// append takes events to the spool. It must keep nothing of them.
 	append func([]event.Event)
 
 	mutex sync.Mutex // of what follows
 	// boot is what the boot clock has to gain to be the wall clock's time.
-	boot   time.Time
-	asked  *simplelru.LRU[uint32, *answered] // by pid
-	events []event.Event
-	flows  *flow.Tracker
-	made   map[event.Kind]uint64
+	boot  time.Time
+	asked *simplelru.LRU[uint32, *answered] // by pid
+	flows *flow.Tracker
+	made  map[event.Kind]uint64
+	// refused is the flow of an attempt that failed; it is used again.
+	refused flow.Ended
+
+	// events wait for the next append. Their memory, by kind, is used again by
+	// those after it.
+	events   []event.Event
+	connects arena[event.NetworkConnect]
+	accepts  arena[event.NetworkAccept]
+	listens  arena[event.NetworkListen]
+	ends     arena[event.NetworkFlow]
+	lsm      arena[event.LSMNetConnect]
 }
+
+// arena gives places for events of one kind, as many as are appended at once.
+type arena[T any] struct{ places []T }
+
+// next returns a place with a value, valid until the arena is emptied.
+func (a *arena[T]) next(value T) *T {
+	if a.places == nil {
+		a.places = make([]T, 0, eventsPerAppend)
+	}
+	a.places = append(a.places, value)
+	return &a.places[len(a.places)-1]
+}
+
+func (a *arena[T]) empty() { a.places = a.places[:0] }
 
 // mostFlows is how many flows are followed at a time: as many as the kernel's map
 // of owners has room for (sensor/bpf/owner.h).
@@ -84,16 +108,16 @@ func (h *happenings) take(e *probe.Event) {
 	case bpf.StateNvTypeNV_ACCEPT:
 		s := h.socket(e)
 		h.flows.Open(&s, time.Duration(e.Time))
-		h.make(&event.NetworkAccept{Envelope: h.envelope(e.Time), Ends: endsOf(&s, event.TransportTCP), Process: *s.Process, ConnectionID: connectionID(s.ID)})
+		h.make(h.accepts.next(event.NetworkAccept{Envelope: h.envelope(e.Time), Ends: endsOf(&s, event.TransportTCP), Process: *s.Process, ConnectionID: connectionID(s.ID)}))
 	case bpf.StateNvTypeNV_CLOSE:
 		h.flows.Close(&flow.Closing{Socket: h.socket(e), Counters: countersOf(e), At: time.Duration(e.Time),
 			Before: e.OldState, Errno: e.Error, FinReceived: e.FinReceived != 0, HalfClosed: e.HalfClosed != 0})
 	case bpf.StateNvTypeNV_LISTEN:
 		s := h.socket(e)
-		h.make(&event.NetworkListen{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Local), Backlog: event.Some(uint64(e.Backlog)), Process: *s.Process, ConnectionID: connectionID(s.ID)})
+		h.make(h.listens.next(event.NetworkListen{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Local), Backlog: event.Some(uint64(e.Backlog)), Process: *s.Process, ConnectionID: connectionID(s.ID)}))
 	case bpf.StateNvTypeNV_LSM_CONNECT:
 		s := h.socket(e)
-		h.make(&event.LSMNetConnect{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Remote), Process: *s.Process, ConnectionID: connectionID(s.ID)})
+		h.make(h.lsm.next(event.LSMNetConnect{Envelope: h.envelope(e.Time), Target: targetOf(&s, transportOf(e), s.Remote), Process: *s.Process, ConnectionID: connectionID(s.ID)}))
 	}
 }
 
@@ -107,10 +131,16 @@ func (h *happenings) make(e event.Event) {
 }
 
 func (h *happenings) appendAll() {
-	if len(h.events) > 0 {
-		h.append(h.events)
-		h.events = nil // the spool keeps them
+	if len(h.events) == 0 {
+		return
 	}
+	h.append(h.events)
+	h.events = h.events[:0]
+	h.connects.empty()
+	h.accepts.empty()
+	h.listens.empty()
+	h.ends.empty()
+	h.lsm.empty()
 }
 
 // flush appends what was gathered.
@@ -132,19 +162,20 @@ func (h *happenings) connect(e *probe.Event) {
 		began = e.Time
 	}
 	transport := transportOf(e)
-	h.make(&event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, ConnectionID: connectionID(s.ID)})
+	h.make(h.connects.next(event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, ConnectionID: connectionID(s.ID)}))
 	switch {
 	case transport != event.TransportTCP:
 	case result == event.ResultOK:
 		h.flows.Open(&s, time.Duration(e.Time))
 	default:
-		h.ended(&flow.Ended{Socket: s, Counted: true, At: time.Duration(e.Time), Final: event.FinalRefused, Detail: result})
+		h.refused = flow.Ended{Socket: s, Counted: true, At: time.Duration(e.Time), Final: event.FinalRefused, Detail: result}
+		h.ended(&h.refused)
 	}
 }
 
 // ended makes the event of a flow that is complete.
 func (h *happenings) ended(e *flow.Ended) {
-	f := &event.NetworkFlow{Envelope: h.envelope(uint64(e.At)), Ends: endsOf(&e.Socket, event.TransportTCP), FinalState: e.Final, FinalDetail: e.Detail, TCP: e.TCP, ConnectionID: connectionID(e.ID)}
+	f := h.ends.next(event.NetworkFlow{Envelope: h.envelope(uint64(e.At)), Ends: endsOf(&e.Socket, event.TransportTCP), FinalState: e.Final, FinalDetail: e.Detail, TCP: e.TCP, ConnectionID: connectionID(e.ID)})
 	f.Direction, f.DirectionSource = e.Role.Direction()
 	if e.Counted {
 		f.BytesSent, f.BytesReceived = event.Some(e.Sent), event.Some(e.Received)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -73,7 +74,9 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 	h := newHappenings(event.Resource{SensorID: "watcher"}, &process.Table{Proc: "/proc"}, func(events []event.Event) {
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
-		w.events = append(w.events, events...)
+		for _, e := range events {
+			w.events = append(w.events, cloned(e))
+		}
 	})
 	w.probe, w.happenings = p, h
 	ctx, cancel := context.WithCancel(context.Background())
@@ -96,6 +99,13 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 		}
 	})
 	return w
+}
+
+// cloned is a copy of an event, whose memory is used again.
+func cloned(e event.Event) event.Event {
+	copied := reflect.New(reflect.TypeOf(e).Elem())
+	copied.Elem().Set(reflect.ValueOf(e).Elem())
+	return copied.Interface().(event.Event)
 }
 
 // said are the events of the namespace, as far as they tell of a port, in words.

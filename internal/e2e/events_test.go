@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/netview-project/netview/internal/testch"
@@ -11,7 +13,7 @@ import (
 )
 
 // TestEvents: what happens on the host between two heartbeats comes to ClickHouse
-// by eBPF; what the sensor does to test itself does not.
+// by eBPF, and flows while they live; what the sensor does to test itself does not.
 func TestEvents(t *testing.T) {
 	testns.SkipUnlessRoot(t)
 	ns := testns.New(t)
@@ -26,32 +28,45 @@ func TestEvents(t *testing.T) {
 		}
 		return ""
 	})
-	ns.Do(t, func() error {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	var listener, client, server = (net.Listener)(nil), (net.Conn)(nil), (net.Conn)(nil)
+	ns.Do(t, func() (err error) {
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return err
 		}
-		defer listener.Close()
-		client, err := net.Dial("tcp", listener.Addr().String())
-		if err != nil {
+		if client, err = net.Dial("tcp", listener.Addr().String()); err != nil {
 			return err
 		}
-		server, err := listener.Accept()
-		if err != nil {
-			return err
-		}
-		_, _ = client.Write([]byte("hello"))
-		client.Close()
-		_, _ = server.Read(make([]byte, 5))
-		return server.Close()
+		server, err = listener.Accept()
+		return err
 	})
+	for _, c := range []io.Closer{listener, client, server} {
+		defer c.Close()
+	}
+	if _, err := client.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
 	here := fmt.Sprintf("netns = %d AND pid = %d AND timestamp > now() - INTERVAL 1 MINUTE", ns.Inode, os.Getpid())
+	// While it lives: its two ends, in one heartbeat, with their bytes so far, and
+	// beside them the connections, tied by connection_id.
 	eventually(t, func() string {
-		connects := r.number("SELECT count() FROM netview.events WHERE kind = 'network_connect' AND result = 'ok' AND " + here)
-		accepts := r.number("SELECT count() FROM netview.events WHERE kind = 'network_accept' AND " + here)
-		flows := r.number("SELECT count() FROM netview.events WHERE kind = 'network_flow' AND final_state = 'established' AND bytes_sent + bytes_received = 5 AND duration_secs > 0 AND " + here)
-		if connects != 1 || accepts != 1 || flows != 2 {
-			return fmt.Sprintf("%d connects, %d accepts and %d flows are stored, want 1, 1 and the 2 ends of one", connects, accepts, flows)
+		live := r.number("SELECT max(n) FROM (SELECT count() AS n FROM netview.snapshot_flows AS f INNER JOIN netview.snapshot_connections AS c USING (session, heartbeat, connection_id) WHERE f.bytes_sent + f.bytes_received = 5 AND f.state = 'established' AND f.duration_secs >= 0 AND f.rtt_secs > 0 AND " + strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(here, "netns", "f.netns"), "pid", "f.pid"), "timestamp", "f.timestamp") + " GROUP BY heartbeat)")
+		if live != 2 {
+			return fmt.Sprintf("%d live flows with their connections are stored, want the 2 ends of one", live)
+		}
+		return ""
+	})
+	client.Close()
+	_, _ = io.ReadAll(server)
+	server.Close()
+	eventually(t, func() string {
+		var listens, connects, accepts, flows, sockets uint64
+		if err := r.row(`SELECT countIf(kind = 'network_listen' AND backlog > 0), countIf(kind = 'network_connect' AND result = 'ok'), countIf(kind = 'network_accept'),
+				countIf(kind = 'network_flow' AND final_state = 'established' AND bytes_sent + bytes_received = 5 AND duration_secs > 0), uniqExact(connection_id)
+			FROM netview.events WHERE `+here, &listens, &connects, &accepts, &flows, &sockets); err != nil {
+			return err.Error()
+		}
+		if listens != 1 || connects != 1 || accepts != 1 || flows != 2 || sockets != 3 {
+			return fmt.Sprintf("%d listens, %d connects, %d accepts and %d flows of %d sockets are stored, want 1, 1, 1 and 2 of 3", listens, connects, accepts, flows, sockets)
 		}
 		return ""
 	})

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
-	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/netview-project/netview/event"
 )
@@ -71,6 +71,14 @@ var (
 	decompressor = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<30)))
 )
 
+// coders keep the memory of the last encoding for the next.
+var coders = sync.Pool{New: func() any { return new(coder) }}
+
+type coder struct {
+	event.Encoder
+	body []byte
+}
+
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
@@ -88,16 +96,14 @@ func encode(events []event.Event, now time.Time) []*entry {
 }
 
 func encodePart(events []event.Event, now time.Time) []*entry {
-	logs := event.Encode(events)
-	var marshaler plog.ProtoMarshaler
-	if half := len(events) / 2; half > 0 && marshaler.LogsSize(logs) > bytesPerRequest {
+	coder := coders.Get().(*coder)
+	defer coders.Put(coder)
+	coder.body = coder.Append(coder.body[:0], events)
+	if half := len(events) / 2; half > 0 && len(coder.body) > bytesPerRequest {
 		return append(encodePart(events[:half], now), encodePart(events[half:], now)...)
 	}
-	// Logs and an export request have the same form in protobuf. The error is
-	// that of an interface: encoding into memory has none.
-	body, _ := marshaler.MarshalLogs(logs)
 	e := &entry{header: header{Session: events[0].Env().Session, First: events[0].Env().Sequence, Last: events[len(events)-1].Env().Sequence,
-		Appended: now, Kinds: map[event.Kind]uint64{}}, body: compressor.EncodeAll(body, nil)}
+		Appended: now, Kinds: map[event.Kind]uint64{}}, body: compressor.EncodeAll(coder.body, nil)}
 	for _, record := range events {
 		e.Kinds[record.Kind()]++
 		if gap, is := record.(*event.Gap); is {

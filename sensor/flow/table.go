@@ -50,13 +50,12 @@ func (s *Sighting) halfClosed() bool {
 func (t *Tracker) Table(began time.Duration, rows func(see func(*Sighting) *Flow), unread func(netns uint64) bool) {
 	t.tables++
 	rows(func(s *Sighting) *Flow { return t.see(s, began) })
-	for _, f := range t.flows.Values() {
+	for _, f := range t.flows {
 		switch {
 		case f.table == t.tables || f.told >= began || unread(f.Netns):
 		case !f.missed:
 			f.missed = true
 		default:
-			t.flows.Remove(f.ID)
 			t.audit.Missed++
 			t.stale(f, began, DetailMissedClose)
 		}
@@ -71,26 +70,25 @@ func (t *Tracker) see(s *Sighting, began time.Duration) *Flow {
 	switch {
 	case f != nil:
 		f.learnIfUnknown(&s.Socket)
-	case !s.isFlow() || t.gone.Contains(s.ID):
+	case !s.isFlow() || t.gone.has(s.ID):
 		return nil
-	case t.flows.Len() >= t.limit:
+	case len(t.flows) >= t.limit:
 		t.audit.Untracked++
 		return nil
 	default:
 		if t.tables > 1 {
 			t.audit.Adopted++
 		}
-		f = &Flow{Socket: s.Socket}
+		f = t.add(&s.Socket, began)
 		f.Start = 0
-		t.flows.Add(f.ID, f)
 	}
 	before := f.Counters
 	f.count(s)
 	if f.Start != 0 || f.table != 0 { // else it had them before
-		t.add(&before, &f.Counters)
+		t.count(&before, &f.Counters)
 	}
 	if f.Sent != before.Sent || f.Received != before.Received {
-		t.flows.Get(f.ID) // which makes it the last to be evicted
+		f.active = began
 	}
 	switch {
 	case !s.halfClosed():

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-
 	"github.com/netview-project/netview/event"
 )
 
@@ -89,6 +87,7 @@ type Flow struct {
 	// halfSince is when it was first seen with one side closed; 0 where it is not.
 	halfSince time.Duration
 	told      time.Duration // when something was last heard of it
+	active    time.Duration // when something was last transferred, or it began
 	table     int           // the last that showed it
 	missed    bool          // in the last table
 	syn       syn
@@ -147,37 +146,27 @@ type Totals struct {
 // what happens, in whatever order, twice or not at all, and gives each flow that
 // is complete to ended, once.
 type Tracker struct {
-	flows *simplelru.LRU[uint64, *Flow]
+	flows map[uint64]*Flow
 	limit int
+	// free are flows that ended, to be used again.
+	free []*Flow
 	// gone are flows that ended a short while ago: what is told late of one must
 	// not begin another.
-	gone   *simplelru.LRU[uint64, struct{}]
+	gone   recent
 	ended  func(*Ended)
+	now    Ended // what ended is given
 	audit  Audit
 	totals Totals
 	tables int
 }
 
-// goneKept is how many ended flows are remembered, more than can end between
-// two looks at what the kernel tells.
-const goneKept = 1 << 16
-
-// NewTracker returns a tracker of at most limit flows, of which there must be
-// one. ended must keep nothing of what it is given.
+// NewTracker returns a tracker of at most limit flows. ended must keep nothing of what it is given.
 func NewTracker(limit int, ended func(*Ended)) *Tracker {
-	t := &Tracker{limit: limit, ended: ended}
-	var err error
-	if t.flows, err = simplelru.NewLRU[uint64, *Flow](limit, nil); err != nil {
-		panic(err) // of a limit below 1
-	}
-	if t.gone, err = simplelru.NewLRU[uint64, struct{}](goneKept, nil); err != nil {
-		panic(err)
-	}
-	return t
+	return &Tracker{limit: limit, ended: ended, flows: map[uint64]*Flow{}}
 }
 
 // Len is the number of flows that live.
-func (t *Tracker) Len() int { return t.flows.Len() }
+func (t *Tracker) Len() int { return len(t.flows) }
 
 // Audit returns the counters.
 func (t *Tracker) Audit() Audit { return t.audit }
@@ -185,22 +174,19 @@ func (t *Tracker) Audit() Audit { return t.audit }
 // Totals returns the totals.
 func (t *Tracker) Totals() Totals { return t.totals }
 
-// add takes what was transferred between two accounts of a connection.
-func (t *Tracker) add(before, now *Counters) {
+// count takes what was transferred between two accounts of a connection.
+func (t *Tracker) count(before, now *Counters) {
 	t.totals.Sent += now.Sent - min(now.Sent, before.Sent)
 	t.totals.Received += now.Received - min(now.Received, before.Received)
 	t.totals.Retransmits += now.Retransmits.Value - min(now.Retransmits.Value, before.Retransmits.Value)
 }
 
 // Find returns the flow of a socket, nil if there is none. It must not be changed.
-func (t *Tracker) Find(id uint64) *Flow {
-	f, _ := t.flows.Peek(id)
-	return f
-}
+func (t *Tracker) Find(id uint64) *Flow { return t.flows[id] }
 
 // Live gives each flow that lives; it must not be changed.
 func (t *Tracker) Live(yield func(*Flow) bool) {
-	for _, f := range t.flows.Values() {
+	for _, f := range t.flows {
 		if !yield(f) {
 			return
 		}
@@ -209,34 +195,74 @@ func (t *Tracker) Live(yield func(*Flow) bool) {
 
 // Open is told that a process connected or accepted, at a time.
 func (t *Tracker) Open(s *Socket, at time.Duration) {
-	if s.ID == 0 || t.gone.Contains(s.ID) {
+	if s.ID == 0 || t.gone.has(s.ID) {
 		return
 	}
 	f := t.Find(s.ID)
 	if f == nil {
-		f = &Flow{Socket: *s}
-		t.keep(f, at)
+		if len(t.flows) >= t.limit {
+			t.evict(at)
+		}
+		f = t.add(s, at)
 	} else {
 		f.learn(s)
 	}
 	f.told = max(f.told, at)
 }
 
-// keep makes room by evicting the flow that has been idle for longest.
-func (t *Tracker) keep(f *Flow, at time.Duration) {
-	if t.flows.Len() >= t.limit {
-		if _, idle, ok := t.flows.RemoveOldest(); ok {
-			t.audit.Evicted++
-			t.stale(idle, at, DetailEvicted)
-		}
+// add begins a flow.
+func (t *Tracker) add(s *Socket, at time.Duration) *Flow {
+	var f *Flow
+	if last := len(t.free) - 1; last >= 0 {
+		f, t.free = t.free[last], t.free[:last]
+		*f = Flow{}
+	} else {
+		f = &Flow{}
 	}
-	t.flows.Add(f.ID, f)
+	f.Socket, f.active = *s, at
+	t.flows[f.ID] = f
+	return f
 }
 
-// stale completes a flow of which no end was told, and which is in flows no more.
+// remove takes a flow out, which may be used again from then on.
+func (t *Tracker) remove(f *Flow) {
+	delete(t.flows, f.ID)
+	t.gone.add(f.ID)
+	if len(t.free) < freeKept {
+		t.free = append(t.free, f)
+	}
+}
+
+// freeKept is how many flows are kept for use again.
+const freeKept = 1 << 12
+
+// evictedOf is how many flows are looked at to evict one: nearly always one of
+// those that were idle for long.
+const evictedOf = 32
+
+// evict makes room for another.
+func (t *Tracker) evict(at time.Duration) {
+	var idle *Flow
+	n := 0
+	for _, f := range t.flows { // which begins anywhere
+		if idle == nil || f.active < idle.active || f.active == idle.active && f.ID < idle.ID {
+			idle = f
+		}
+		if n++; n == evictedOf {
+			break
+		}
+	}
+	if idle != nil {
+		t.audit.Evicted++
+		t.stale(idle, at, DetailEvicted)
+	}
+}
+
+// stale completes a flow of which no end was told.
 func (t *Tracker) stale(f *Flow, at time.Duration, detail string) {
-	t.gone.Add(f.ID, struct{}{})
-	t.ended(&Ended{Socket: f.Socket, Counters: f.Counters, Counted: f.Counted, At: at, Final: event.FinalStale, Detail: detail})
+	t.now = Ended{Socket: f.Socket, Counters: f.Counters, Counted: f.Counted, At: at, Final: event.FinalStale, Detail: detail}
+	t.remove(f)
+	t.ended(&t.now)
 }
 
 // Closing is the end of a connection that was established, as its socket tells it.
@@ -257,25 +283,27 @@ type Closing struct {
 // Close is told that a connection has ended. What the socket says is completed
 // by what is known of the flow.
 func (t *Tracker) Close(c *Closing) {
-	e := Ended{Socket: c.Socket, Counters: c.Counters, Counted: true, At: c.At}
+	e := &t.now
+	*e = Ended{Socket: c.Socket, Counters: c.Counters, Counted: true, At: c.At}
 	half, before := c.HalfClosed, Counters{}
 	if c.Start == 0 {
 		before = c.Counters // it had them before the tracker was there, unless a table tells more
 	}
 	if c.ID != 0 {
-		if t.gone.Contains(c.ID) {
+		if t.gone.has(c.ID) {
 			return
 		}
-		t.gone.Add(c.ID, struct{}{})
 		if f := t.Find(c.ID); f != nil {
-			t.flows.Remove(c.ID)
 			e.Socket = f.Socket
 			e.learn(&c.Socket)
 			half = half || !c.FinReceived && f.HalfClosed(c.At)
 			before = f.Counters
+			t.remove(f)
+		} else {
+			t.gone.add(c.ID)
 		}
 	}
-	t.add(&before, &c.Counters)
+	t.count(&before, &c.Counters)
 	e.Final, e.Detail = end(c.Before, c.Errno, half)
-	t.ended(&e)
+	t.ended(e)
 }

@@ -198,7 +198,7 @@ func (p *Probe) read(collection *ebpf.Collection) (err error) {
 // refuse takes a candidate out of the kernel, and with the first feature all.
 func (p *Probe) refuse(c *candidate, why error) {
 	f := p.feature(c.feature)
-	f.Err, f.Remedy = errors.Join(f.Err, fmt.Errorf("%s: %w", c.hook, why)), remedy(c.feature, why)
+	f.Err, f.Remedy = errors.Join(f.Err, fmt.Errorf("%s: %w", c.hook, plain(why))), remedy(c.feature, why)
 	p.detach(c.feature)
 	if c.feature != FeatureFlow || p.reader == nil {
 		return
@@ -218,6 +218,15 @@ func (p *Probe) detach(feature string) {
 		_ = c.Close() // what cannot be taken out goes with the process
 	}
 	delete(p.attached, feature)
+}
+
+// plain is a refusal without the guess of the loader that memory may be locked,
+// which it is not since 5.11.
+func plain(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("EPERM (%w)", unix.EPERM)
+	}
+	return err
 }
 
 // remedy is what may help against the refusal of a feature's program.

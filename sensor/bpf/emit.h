@@ -34,6 +34,9 @@ static __always_inline void lose(enum nv_loss cause)
  * for the first time, which may end before it has been looked at. */
 #define WAKE_AT (64 << 10)
 
+/* Before each record: BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h */
+#define RECORD_HEADER 8
+
 struct met {
 	__u32 tgid;
 	char comm[16];
@@ -54,6 +57,8 @@ static __always_inline bool is_new(struct nv_socket_event *e)
 	if (!e->tgid || e->type == NV_CLOSE) /* it was met when it connected */
 		return false;
 	__builtin_memcpy(m.comm, e->comm, sizeof(m.comm));
+	if (bpf_map_lookup_elem(&processes, &m)) /* many times cheaper than an update in vain */
+		return false;
 	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
 }
 
@@ -73,7 +78,9 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
+	/* Once for each WAKE_AT: a reader that is behind is awake, and a wakeup in vain
+	 * costs as much as any. */
+	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) % WAKE_AT < RECORD_HEADER + sizeof(*e);
 
 	bpf_ringbuf_submit(e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }

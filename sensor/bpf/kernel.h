@@ -173,3 +173,12 @@ struct task_struct {
 
 #pragma clang attribute pop
 #pragma clang diagnostic pop
+
+/* READ follows a path of the kernel's pointers, such as READ(sk, sk_socket, file).
+ * Where the verifier knows the type of the first, a step is a load; elsewhere it
+ * is a call of a helper. */
+#ifdef BY_BTF
+#define READ(...) ___arrow(__VA_ARGS__)
+#else
+#define READ BPF_CORE_READ
+#endif

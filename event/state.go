@@ -5,7 +5,7 @@ import "time"
 // State is what a sensor shows of itself at one moment.
 type State struct {
 	// Snapshot is the newest; nil before the first.
-	Snapshot *Snapshot
+	Snapshot *Summary
 	// Collections are what the last heartbeat, failed or not, tried to read.
 	Collections []Collection
 	// Churn counts the listeners that came and went.

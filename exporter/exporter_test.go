@@ -17,7 +17,7 @@ import (
 func state() event.State {
 	at := time.Unix(1_800_000_000, 500_000_000).UTC()
 	return event.State{
-		Snapshot: &event.Snapshot{
+		Snapshot: (&event.Snapshot{
 			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Resource: event.Resource{HostName: "h1", Arch: "amd64", KernelRelease: "6.18.0", Version: "1.2.3"}, Timestamp: at},
 				TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond, Interval: 15 * time.Second, Mode: event.ModeCompatibility,
 				Features: map[string]string{"socket_tables": "on", "ebpf": "off: not part of this version", "flow": "on: tp_btf/inet_sock_set_state"}},
@@ -28,7 +28,7 @@ func state() event.State {
 			},
 			Flows:     []*event.Flow{{State: "established", Direction: "inbound"}, {State: "half-closed", Direction: "outbound"}},
 			Listeners: []*event.Listener{{Transport: "udp", Family: "ipv6", LocalPort: 2152}, {Transport: "udp", Family: "ipv4", LocalPort: 40000, Ephemeral: true}, {Transport: "tcp", Family: "ipv4", LocalPort: 2152}},
-		},
+		}).Summarize(),
 		Collections: []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
 		Churn:       event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
 		Delivery: &event.Delivery{
@@ -205,13 +205,16 @@ func TestBeforeTheFirstHeartbeat(t *testing.T) {
 // TestSeriesAreBounded: neither 10,000 listeners nor a port scan makes series.
 func TestSeriesAreBounded(t *testing.T) {
 	s := state()
+	var snapshot event.Snapshot
 	states := []string{"established", "syn_sent", "syn_received", "fin_wait_1", "fin_wait_2", "close_wait", "last_ack", "closing", "unknown"}
 	for i := range 10_000 {
 		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		s.Snapshot.Listeners = append(s.Snapshot.Listeners, &event.Listener{Transport: []string{"tcp", "udp"}[i%2], Family: []string{"ipv4", "ipv6"}[i/2%2], LocalAddress: address, LocalPort: uint16(i)})
-		s.Snapshot.Connections = append(s.Snapshot.Connections, &event.Connection{State: states[rand.IntN(len(states))], Family: []string{"ipv4", "ipv6"}[i%2],
+		snapshot.Listeners = append(snapshot.Listeners, &event.Listener{Transport: []string{"tcp", "udp"}[i%2], Family: []string{"ipv4", "ipv6"}[i/2%2], LocalAddress: address, LocalPort: uint16(i)})
+		snapshot.Connections = append(snapshot.Connections, &event.Connection{State: states[rand.IntN(len(states))], Family: []string{"ipv4", "ipv6"}[i%2],
 			Direction: []string{"inbound", "outbound", "unknown"}[i%3], LocalAddress: address, LocalPort: uint16(i), Process: event.Process{Binary: fmt.Sprint("/bin/", i)}})
 	}
+	snapshot.Heartbeat = s.Snapshot.Heartbeat
+	s.Snapshot = snapshot.Summarize()
 	registry := NewRegistry(event.Resource{SensorID: "s1"}, func() event.State { return s })
 	n, err := testutil.GatherAndCount(registry, names()...)
 	const bound = 150

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/netview-project/netview/sensor/bpf"
+	"github.com/netview-project/netview/sensor/probe/tracefs"
 )
 
 // Features that a kernel may give.
@@ -83,13 +84,13 @@ func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 // syscalls attaches programs to tracepoints of syscalls, given in pairs.
 func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 	return func(c *ebpf.Collection) (links []link.Link, err error) {
-		dir, done, err := tracefs()
+		dir, done, err := tracefs.Open()
 		if err != nil {
 			return nil, err
 		}
 		defer done()
 		for i := 0; i < len(pairs); i += 2 {
-			l, err := tracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
+			l, err := tracefs.Attach(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
 			if err != nil {
 				return links, err
 			}

@@ -1,4 +1,6 @@
-package probe
+// Package tracefs attaches programs to the kernel's tracepoints, whether the host
+// has mounted tracefs or not.
+package tracefs
 
 import (
 	"fmt"
@@ -15,11 +17,11 @@ import (
 // hostTracefs is where the kernel offers a place to mount it, which most hosts do.
 const hostTracefs = "/sys/kernel/tracing"
 
-// tracefs is a view of the kernel's tracepoints that nobody else sees: a mount
-// without a place, so that the sensor neither depends on the host's mounts, which
-// a container often lacks, nor adds to them. Without the right to mount it is the
-// host's.
-func tracefs() (dir string, done func(), err error) {
+// Open gives a view of the kernel's tracepoints that nobody else sees, until done
+// is called: a mount without a place, so that the sensor neither depends on the
+// host's mounts, which a container often lacks, nor adds to them. Without the
+// right to mount (CAP_SYS_ADMIN) it is the host's.
+func Open() (dir string, done func(), err error) {
 	context, err := unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		var kind unix.Statfs_t
@@ -39,8 +41,9 @@ func tracefs() (dir string, done func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
 }
 
-// tracepoint attaches a program to one of the kernel's tracepoints.
-func tracepoint(dir, group, name string, program *ebpf.Program) (link.Link, error) {
+// Attach attaches a program to a tracepoint, such as sys_exit_connect of the group
+// syscalls, which is looked up in a directory that [Open] gave. It takes CAP_PERFMON.
+func Attach(dir, group, name string, program *ebpf.Program) (link.Link, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "events", group, name, "id"))
 	if err != nil {
 		return nil, fmt.Errorf("the tracepoint %s: %w", name, err)

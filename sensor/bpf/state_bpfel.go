@@ -52,13 +52,13 @@ const (
 
 type StateNvSocketEvent struct {
 	_             structs.HostLayout
+	Type          StateNvType
+	Netns         uint32
 	Time          uint64
 	Start         uint64
 	Cookie        uint64
 	BytesSent     uint64
 	BytesReceived uint64
-	Type          StateNvType
-	Netns         uint32
 	Tgid          uint32
 	Uid           uint32
 	Error         uint32

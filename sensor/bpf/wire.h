@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What the programs tell the sensor. sensor/probe decodes it; a test compares
- * both by BTF. Every hole is a field with a name (-Wpadded -Werror). */
+/* What the programs tell the sensor: records of one ring buffer, each of which
+ * begins with its type. sensor/probe decodes them; a test compares both by BTF.
+ * Every hole is a field with a name (-Wpadded -Werror). */
 #pragma once
 
 #include "types.h"
@@ -25,13 +26,13 @@ enum nv_role {
 };
 
 struct nv_socket_event {
+	enum nv_type type;
+	__u32 netns; /* inode */
 	__u64 time;  /* ns on the boot clock */
 	__u64 start; /* of the connection, likewise; 0 where it is not known */
 	__u64 cookie;
 	__u64 bytes_sent;     /* without SYN and FIN, acknowledged by the peer */
 	__u64 bytes_received; /* without FIN */
-	enum nv_type type;
-	__u32 netns;          /* inode */
 	__u32 tgid;           /* of the owner; 0 where it is not known */
 	__u32 uid;
 	__u32 error;       /* errno, above 0 */

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -230,6 +231,9 @@ func (p *Probe) readAll(awaited map[string]int) error {
 	if err := p.reader.Flush(); err != nil {
 		return fmt.Errorf("reading the ring buffer: %w", err)
 	}
+	var feature string
+	var ours bool
+	handler := Handler{Event: func(e *Event) { feature, ours = p.test.shown(e) }}
 	var record ringbuf.Record
 	for {
 		err := p.reader.ReadInto(&record)
@@ -239,13 +243,11 @@ func (p *Probe) readAll(awaited map[string]int) error {
 		if err != nil {
 			return fmt.Errorf("reading the ring buffer: %w", err)
 		}
-		p.handle(&record, func(e *Event) {
-			feature, ours := p.test.shown(e)
-			if !ours {
-				p.early = append(p.early, *e)
-			} else if awaited[feature]--; awaited[feature] <= 0 {
-				delete(awaited, feature)
-			}
-		})
+		ours = false
+		if !hand(record.RawSample, &handler) || !ours {
+			p.early = append(p.early, bytes.Clone(record.RawSample))
+		} else if awaited[feature]--; awaited[feature] <= 0 {
+			delete(awaited, feature)
+		}
 	}
 }

@@ -46,14 +46,14 @@ struct {
 	__type(value, __u8);
 } processes SEC(".maps");
 
-static __always_inline bool is_new(struct nv_socket_event *e)
+static __always_inline bool is_new(__u32 tgid, const char comm[16])
 {
-	struct met m = { .tgid = e->tgid };
+	struct met m = { .tgid = tgid };
 	__u8 known = 1;
 
-	if (!e->tgid || e->type == NV_CLOSE) /* it was met when it connected */
+	if (!tgid)
 		return false;
-	__builtin_memcpy(m.comm, e->comm, sizeof(m.comm));
+	__builtin_memcpy(m.comm, comm, sizeof(m.comm));
 	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
 }
 
@@ -71,9 +71,13 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 	return e;
 }
 
+static __always_inline void submit(void *record, bool wake)
+{
+	wake = wake || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
+	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
-
-	bpf_ringbuf_submit(e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	submit(e, e->type != NV_CLOSE /* it was met when it connected */ && is_new(e->tgid, e->comm));
 }

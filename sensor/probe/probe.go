@@ -5,7 +5,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -34,11 +33,7 @@ const FamilyIPv4 = unix.AF_INET
 const ProtocolUDP = unix.IPPROTO_UDP
 
 // Comm is the name of the owner.
-func Comm(e *Event) []byte {
-	comm := unsafe.Slice((*byte)(unsafe.Pointer(&e.Comm)), len(e.Comm))
-	name, _, _ := bytes.Cut(comm, []byte{0})
-	return name
-}
+func Comm(e *Event) []byte { return comm(&e.Comm) }
 
 // Probe is what is in the kernel. A nil Probe tells nothing.
 type Probe struct {
@@ -97,7 +92,8 @@ const flushEvery = 50 * time.Millisecond
 // which it was made. What a func is given is valid for the time of the call; one
 // that is nil is told nothing.
 type Handler struct {
-	Event func(*Event)
+	Event  func(*Event)
+	Packet func(Packet)
 	// Idle is called after each look at the ring buffer.
 	Idle func()
 }
@@ -178,6 +174,12 @@ func hand(sample []byte, handler *Handler) bool {
 		e, ok := decode(sample)
 		if ok && handler.Event != nil {
 			handler.Event(e)
+		}
+		return ok
+	case bpf.StateNvTypeNV_PACKET:
+		packet, ok := decodePacket(sample)
+		if ok && handler.Packet != nil {
+			handler.Packet(packet)
 		}
 		return ok
 	}

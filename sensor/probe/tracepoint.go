@@ -15,28 +15,9 @@ import (
 // hostTracefs is where the kernel offers a place to mount it, which most hosts do.
 const hostTracefs = "/sys/kernel/tracing"
 
-// tracefs is a view of the kernel's tracepoints that nobody else sees: a mount
-// without a place, so that the sensor neither depends on the host's mounts, which
-// a container often lacks, nor adds to them. Without the right to mount it is the
-// host's.
+// tracefs is a view of the kernel's tracepoints.
 func tracefs() (dir string, done func(), err error) {
-	context, err := unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		var kind unix.Statfs_t
-		if unix.Statfs(hostTracefs, &kind) == nil && kind.Type == unix.TRACEFS_MAGIC {
-			return hostTracefs, func() {}, nil
-		}
-		return "", nil, fmt.Errorf("opening tracefs, which is not mounted at %s: %w", hostTracefs, err)
-	}
-	defer unix.Close(context)
-	if err := unix.FsconfigCreate(context); err != nil {
-		return "", nil, fmt.Errorf("making a mount of tracefs: %w", err)
-	}
-	fd, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
-	if err != nil {
-		return "", nil, fmt.Errorf("mounting tracefs: %w", err)
-	}
-	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
+	return view("tracefs", unix.TRACEFS_MAGIC, hostTracefs)
 }
 
 // tracepoint attaches a program to one of the kernel's tracepoints.

@@ -28,19 +28,21 @@ func comm(field *[16]int8) []byte {
 // rooms for payload, of which a record has the first that is large enough.
 var rooms = [...]bpf.DNSNvRoom{bpf.DNSNvRoomNV_ROOM_QUERY, bpf.DNSNvRoomNV_ROOM_ANSWER, bpf.DNSNvRoomNV_ROOM_LONG, bpf.DNSNvRoomNV_ROOM_LONGEST}
 
+// packetHeader is what comes before the payload.
+const packetHeader = int(unsafe.Sizeof(bpf.DNSNvPacket{}))
+
 // decodePacket looks at a record in place, as [decode].
 func decodePacket(sample []byte) (p Packet, ok bool) {
-	const header = int(unsafe.Sizeof(bpf.DNSNvPacket{}))
-	if len(sample) < header {
+	if len(sample) < packetHeader {
 		return p, false
 	}
 	p.DNSNvPacket = (*bpf.DNSNvPacket)(unsafe.Pointer(unsafe.SliceData(sample)))
 	for _, room := range rooms {
 		if p.Kept <= uint32(room) {
-			if len(sample)-header != int(room) || p.Kept > p.Length {
+			if len(sample)-packetHeader != int(room) || p.Kept > p.Length {
 				return p, false
 			}
-			p.Payload = sample[header : header+int(p.Kept)]
+			p.Payload = sample[packetHeader : packetHeader+int(p.Kept)]
 			return p, true
 		}
 	}

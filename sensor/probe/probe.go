@@ -194,10 +194,12 @@ func typeOf(sample []byte) bpf.StateNvType {
 	return bpf.StateNvType(binary.NativeEndian.Uint32(sample))
 }
 
+const eventSize = int(unsafe.Sizeof(Event{}))
+
 // decode looks at a record in place. The ring buffer aligns records by 8 bytes,
 // and so does [ringbuf.Record], whose memory is that of a slice of its own.
 func decode(sample []byte) (*Event, bool) {
-	if len(sample) != int(unsafe.Sizeof(Event{})) {
+	if len(sample) != eventSize {
 		return nil, false
 	}
 	return (*Event)(unsafe.Pointer(unsafe.SliceData(sample))), true

@@ -26,6 +26,7 @@ import (
 // packetWatcher keeps the packets that are told of all namespaces.
 type packetWatcher struct {
 	probe   *Probe
+	lost    map[string]uint64 // that shall be, when the test ends
 	mutex   sync.Mutex
 	packets []Packet
 }
@@ -33,32 +34,45 @@ type packetWatcher struct {
 // watchPackets watches with the real programs until the test ends.
 func watchPackets(t *testing.T) *packetWatcher {
 	t.Helper()
+	w := openPackets(t)
+	w.run(t)
+	return w
+}
+
+// openPackets brings the programs into the kernel, for which nobody listens yet.
+func openPackets(t *testing.T) *packetWatcher {
+	t.Helper()
 	p := open(slog.New(slog.NewTextHandler(t.Output(), nil)), []candidate{candidates[0], candidateOf(FeatureDNS)})
 	if f := p.feature(FeatureDNS); f.Err != nil {
 		p.Close()
 		t.Skipf("no packets here: %v", f.Err)
 	}
-	w := &packetWatcher{probe: p}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &packetWatcher{probe: p, lost: map[string]uint64{}}
+}
+
+// run listens until the test ends.
+func (w *packetWatcher) run(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := p.Run(ctx, Handler{Packet: w.take}); err != nil {
+		if err := w.probe.Run(ctx, Handler{Packet: w.take}); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
-		for cause, n := range p.Lost() {
-			if n > 0 {
-				t.Errorf("%d records are lost: %s", n, cause)
+		for cause, n := range w.probe.Lost() {
+			if n != w.lost[cause] {
+				t.Errorf("%d records are lost as %s, want %d", n, cause, w.lost[cause])
 			}
 		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
 	})
-	return w
 }
 
 func candidateOf(feature string) candidate {
@@ -385,6 +399,29 @@ func TestPackets(t *testing.T) {
 		"DNS over TCP, by IPv6": {func(k *talk) error {
 			return k.stream(local6(53), []int{40, 40}, []int{1, 4000, 9000})
 		}, []string{"tcp [::1]:* > [::1]:53 40", "tcp [::1]:* > [::1]:53 40", "tcp [::1]:* < [::1]:53 1", "tcp [::1]:* < [::1]:53 4000", "tcp [::1]:* < [::1]:53 9000"}},
+		"DNS over TCP whose first segment is the SYN": {func(k *talk) error {
+			if err := os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("519"), 0); err != nil { // both sides, without a cookie
+				return err
+			}
+			listener, err := k.bound(unix.SOCK_STREAM, local4(53))
+			if err != nil {
+				return err
+			}
+			client, err := k.client(unix.AF_INET, unix.SOCK_STREAM, nil)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(unix.SetsockoptInt(listener, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 1), unix.Listen(listener, 1),
+				unix.Sendto(client, message(40, false), unix.MSG_FASTOPEN, local4(53))); err != nil {
+				return err
+			}
+			server, err := accept(listener)
+			if err != nil {
+				return err
+			}
+			k.fds = append(k.fds, server)
+			return errors.Join(pass(client, server, []int{50}), pass(server, client, []int{90}))
+		}, []string{"tcp 127.0.0.1:* > 127.0.0.1:53 40", "tcp 127.0.0.1:* > 127.0.0.1:53 50", "tcp 127.0.0.1:* < 127.0.0.1:53 90"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &talk{cookies: map[uint64]bool{}}
@@ -392,9 +429,16 @@ func TestPackets(t *testing.T) {
 			before := len(w.told(t, ns))
 			ns.Do(t, func() error { return c.do(k) })
 			var lines []string
+			next := map[uint8]uint32{} // sequence, of each way
 			for _, p := range w.told(t, ns)[before:] {
 				lines = append(lines, words(p))
 				check(t, p)
+				if next[p.Sent] != 0 && next[p.Sent] != p.Sequence {
+					t.Errorf("%s: its sequence is %d, want %d", words(p), p.Sequence, next[p.Sent])
+				}
+				if p.Protocol != ProtocolUDP {
+					next[p.Sent] = p.Sequence + p.Length
+				}
 				if !k.cookies[p.Cookie] {
 					t.Errorf("%s: the cookie %d is none of %v", words(p), p.Cookie, k.cookies)
 				}
@@ -666,6 +710,97 @@ func TestPacketsOfMDNS(t *testing.T) {
 		}
 		expectLines(t, lines, c.want)
 	}
+}
+
+// TestPacketsInOne: of datagrams that leave as one packet the first is told, and
+// the others are counted as lost.
+func TestPacketsInOne(t *testing.T) {
+	ns := testns.New(t)
+	w := watchPackets(t)
+	k := &talk{cookies: map[uint64]bool{}}
+	defer k.close()
+	var refused error
+	ns.Do(t, func() error {
+		if _, err := k.bound(unix.SOCK_DGRAM, local4(53)); err != nil {
+			return err
+		}
+		client, err := k.client(unix.AF_INET, unix.SOCK_DGRAM, nil)
+		if err != nil {
+			return err
+		}
+		if refused = unix.SetsockoptInt(client, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 40); refused != nil {
+			return nil
+		}
+		return unix.Sendto(client, bytes.Repeat(message(40, false), 3), 0, local4(53))
+	})
+	if refused != nil {
+		t.Skipf("no such packets here: %v", refused)
+	}
+	var lines []string
+	for _, p := range w.told(t, ns) {
+		lines = append(lines, words(p))
+		check(t, p)
+	}
+	expectLines(t, lines, []string{"udp 127.0.0.1:* > 127.0.0.1:53 40 by us"})
+	w.lost[CausePacket] = 1
+}
+
+// TestPacketsLongerThanKept: where the link takes more than 64 KiB of a stream at
+// once, the first 64 KiB are kept, and what is missing can be told.
+func TestPacketsLongerThanKept(t *testing.T) {
+	ns := testns.New(t)
+	w := watchPackets(t)
+	k := &talk{cookies: map[uint64]bool{}}
+	defer k.close()
+	var refused error
+	ns.Do(t, func() error {
+		if out, err := exec.Command("ip", "link", "set", "lo", "gso_max_size", "250000", "gro_max_size", "250000").CombinedOutput(); err != nil {
+			refused = fmt.Errorf("%w: %s", err, out)
+			return nil
+		}
+		client, server, err := k.connect(local6(53))
+		if err != nil {
+			return err
+		}
+		return carry(client, server, message(8<<20, false))
+	})
+	if refused != nil {
+		t.Skipf("no such link here: %v", refused)
+	}
+	longest := uint32(0)
+	for _, p := range w.told(t, ns) {
+		longest = max(longest, p.Length)
+		if p.Kept != min(p.Length, 1<<16) || int(p.Kept) != len(p.Payload) {
+			t.Errorf("%s: %d bytes are kept, %d told", words(p), p.Kept, len(p.Payload))
+		}
+	}
+	if longest <= 1<<16 {
+		t.Skipf("the longest packet has %d bytes", longest)
+	}
+}
+
+// TestPacketsFlood: more is told than the ring buffer holds, while nobody reads it.
+func TestPacketsFlood(t *testing.T) {
+	ns := testns.New(t)
+	w := openPackets(t)
+	k := &talk{cookies: map[uint64]bool{}}
+	defer k.close()
+	const queries, length = 16_000, 500
+	ns.Do(t, func() error {
+		client, err := k.client(unix.AF_INET, unix.SOCK_DGRAM, nil)
+		for range queries {
+			err = errors.Join(err, unix.Sendto(client, message(length, false), 0, local4(53)))
+		}
+		return err
+	})
+	w.run(t)
+	told := len(w.told(t, ns))
+	lost := w.probe.Lost()[CauseRing]
+	t.Logf("%d queries: %d are told, %d lost", queries, told, lost)
+	if missing := uint64(queries - told); missing == 0 || lost != missing && (os.Getenv("NETVIEW_ALONE") != "" || lost < missing) {
+		t.Errorf("of %d queries %d are told, and %d are counted as lost", queries, told, lost)
+	}
+	w.lost[CauseRing] = lost
 }
 
 // packetRecord is one of the ring buffer.

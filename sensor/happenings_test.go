@@ -82,7 +82,7 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := p.Run(ctx, h.take, h.flush); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -167,7 +167,7 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if err := p.Run(ctx, h.take, h.flush); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
 		h.flush()

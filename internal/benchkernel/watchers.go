@@ -22,7 +22,7 @@ import (
 	"github.com/prometheus/common/model"
 	"golang.org/x/sys/unix"
 
-	"github.com/netview-project/netview/sensor/probe/tracefs"
+	"github.com/netview-project/netview/sensor/probe/kernelfs"
 )
 
 // program is a watcher that is another process.
@@ -172,7 +172,7 @@ func startEmpty(context.Context) (watcher, error) {
 		}
 		return err
 	}
-	dir, done, err := tracefs.Open()
+	dir, done, err := kernelfs.Tracefs()
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func startEmpty(context.Context) (watcher, error) {
 	})
 	for _, name := range []string{"sys_enter_connect", "sys_exit_connect", "sys_exit_accept4"} {
 		err = errors.Join(err, add(&ebpf.ProgramSpec{Type: ebpf.TracePoint}, func(p *ebpf.Program) (link.Link, error) {
-			return tracefs.Attach(dir, "syscalls", name, p)
+			return kernelfs.AttachTracepoint(dir, "syscalls", name, p)
 		}))
 	}
 	if err != nil {

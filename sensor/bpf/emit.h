@@ -49,14 +49,14 @@ struct {
 	__type(value, __u8);
 } processes SEC(".maps");
 
-static __always_inline bool is_new(struct nv_socket_event *e)
+static __always_inline bool is_new(__u32 tgid, const char comm[16])
 {
-	struct met m = { .tgid = e->tgid };
+	struct met m = { .tgid = tgid };
 	__u8 known = 1;
 
-	if (!e->tgid || e->type == NV_CLOSE) /* it was met when it connected */
+	if (!tgid)
 		return false;
-	__builtin_memcpy(m.comm, e->comm, sizeof(m.comm));
+	__builtin_memcpy(m.comm, comm, sizeof(m.comm));
 	if (bpf_map_lookup_elem(&processes, &m)) /* many times cheaper than an update in vain */
 		return false;
 	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
@@ -76,11 +76,15 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 	return e;
 }
 
+/* submit a record of a size. It wakes the reader once for each WAKE_AT: one that is
+ * behind is awake, and a wakeup in vain costs as much as any. */
+static __always_inline void submit(void *record, __u32 size, bool wake)
+{
+	wake = wake || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) % WAKE_AT < RECORD_HEADER + size;
+	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	/* Once for each WAKE_AT: a reader that is behind is awake, and a wakeup in vain
-	 * costs as much as any. */
-	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) % WAKE_AT < RECORD_HEADER + sizeof(*e);
-
-	bpf_ringbuf_submit(e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	submit(e, sizeof(*e), e->type != NV_CLOSE /* it was met when it connected */ && is_new(e->tgid, e->comm));
 }

@@ -96,6 +96,10 @@ struct sock {
 	struct socket *sk_socket;
 };
 
+struct sk_buff {
+	struct sock *sk;
+};
+
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
@@ -164,6 +168,7 @@ struct cred {
 };
 
 struct task_struct {
+	unsigned int flags;
 	struct task_struct *group_leader;
 	const struct cred *cred;
 	int tgid;

@@ -37,9 +37,10 @@ type StateMet struct {
 type StateNvLoss uint32
 
 const (
-	StateNvLossNV_LOST_RING_FULL   StateNvLoss = 0
-	StateNvLossNV_LOST_OWNERS_FULL StateNvLoss = 1
-	StateNvLossNV_LOSSES           StateNvLoss = 2
+	StateNvLossNV_LOST_RING_FULL     StateNvLoss = 0
+	StateNvLossNV_LOST_OWNERS_FULL   StateNvLoss = 1
+	StateNvLossNV_LOST_PACKET_UNREAD StateNvLoss = 2
+	StateNvLossNV_LOSSES             StateNvLoss = 3
 )
 
 type StateNvRole uint32
@@ -52,13 +53,13 @@ const (
 
 type StateNvSocketEvent struct {
 	_             structs.HostLayout
+	Type          StateNvType
+	Netns         uint32
 	Time          uint64
 	Start         uint64
 	Cookie        uint64
 	BytesSent     uint64
 	BytesReceived uint64
-	Type          StateNvType
-	Netns         uint32
 	Tgid          uint32
 	Uid           uint32
 	Error         uint32
@@ -88,6 +89,7 @@ const (
 	StateNvTypeNV_LISTEN      StateNvType = 3
 	StateNvTypeNV_CLOSE       StateNvType = 4
 	StateNvTypeNV_LSM_CONNECT StateNvType = 5
+	StateNvTypeNV_PACKET      StateNvType = 6
 )
 
 type StateOwner struct {

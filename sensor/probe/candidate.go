@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/netview-project/netview/sensor/bpf"
-	"github.com/netview-project/netview/sensor/probe/tracefs"
+	"github.com/netview-project/netview/sensor/probe/kernelfs"
 )
 
 // Features that a kernel may give.
@@ -31,6 +31,8 @@ const (
 	FeatureUDPConnect = "udp_connect"
 	// FeatureLSM: what the hook socket_connect of the LSM sees.
 	FeatureLSM = "lsm"
+	// FeatureDNS: packets between processes and DNS servers.
+	FeatureDNS = "dns"
 	// FeatureSeed: the process of connections that are older than the sensor.
 	FeatureSeed = "seed"
 )
@@ -64,6 +66,7 @@ var candidates = []candidate{
 	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
 	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends")},
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
+	{FeatureDNS, "cgroup_skb", bpf.LoadDNS, cgroup(map[string]ebpf.AttachType{"packet_sent": ebpf.AttachCGroupInetEgress, "packet_received": ebpf.AttachCGroupInetIngress})},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
 }
 
@@ -84,13 +87,13 @@ func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 // syscalls attaches programs to tracepoints of syscalls, given in pairs.
 func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 	return func(c *ebpf.Collection) (links []link.Link, err error) {
-		dir, done, err := tracefs.Open()
+		dir, done, err := kernelfs.Tracefs()
 		if err != nil {
 			return nil, err
 		}
 		defer done()
 		for i := 0; i < len(pairs); i += 2 {
-			l, err := tracefs.Attach(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
+			l, err := kernelfs.AttachTracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
 			if err != nil {
 				return links, err
 			}
@@ -112,6 +115,25 @@ func kprobes(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 			l, err := attach(function, c.Programs[pairs[i+1]], nil)
 			if err != nil {
 				return links, fmt.Errorf("attaching to %s: %w", function, err)
+			}
+			links = append(links, l)
+		}
+		return links, nil
+	}
+}
+
+// cgroup attaches programs to the root of all cgroups, beside those of others.
+func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]link.Link, error) {
+	return func(c *ebpf.Collection) (links []link.Link, err error) {
+		root, done, err := cgroupRoot()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		for name, kind := range programs {
+			l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: kind, Program: c.Programs[name]})
+			if err != nil {
+				return links, fmt.Errorf("attaching %s: %w", name, err)
 			}
 			links = append(links, l)
 		}

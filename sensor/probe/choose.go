@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -147,7 +148,7 @@ func (p *Probe) add(c *candidate) error {
 	}
 	replacements := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := p.shared[name]; m != nil {
+		if m := p.shared[name]; m != nil && !strings.HasPrefix(name, ".") { // such are the variables of one object
 			replacements[name] = m
 		}
 	}
@@ -234,8 +235,10 @@ func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, errSilent):
-		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
+	case errors.Is(err, errSilent) && feature == FeatureLSM:
+		return "put bpf into the list lsm= of the kernel's command line"
+	case errors.Is(err, errCgroup):
+		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return cmp.Or(rights.Remedy(feature), "a kernel that offers the hook: the sensor has the capabilities for it, and this one refuses")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):

@@ -5,8 +5,8 @@
 package probe
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -33,11 +33,7 @@ const FamilyIPv4 = unix.AF_INET
 const ProtocolUDP = unix.IPPROTO_UDP
 
 // Comm is the name of the owner.
-func Comm(e *Event) []byte {
-	comm := unsafe.Slice((*byte)(unsafe.Pointer(&e.Comm)), len(e.Comm))
-	name, _, _ := bytes.Cut(comm, []byte{0})
-	return name
-}
+func Comm(e *Event) []byte { return comm(&e.Comm) }
 
 // Probe is what is in the kernel. A nil Probe tells nothing.
 type Probe struct {
@@ -50,7 +46,7 @@ type Probe struct {
 	reader       *ringbuf.Reader // nil where nothing is told
 	losses       *ebpf.Memory
 	test         selfTest
-	early        []Event // that others made during the self-tests
+	early        [][]byte // records that others made during the self-tests
 	garbled      atomic.Uint64
 	missedBefore atomic.Uint64
 	// looked is closed, and made anew, when the ring buffer was read to its end.
@@ -92,9 +88,18 @@ func (p *Probe) Tells() bool { return p != nil && p.reader != nil }
 // each event costs more than making it.
 const flushEvery = 50 * time.Millisecond
 
-// Run calls handle with each event, which is valid for the time of the call, and
-// idle after each look, until ctx ends.
-func (p *Probe) Run(ctx context.Context, handle func(*Event), idle func()) error {
+// Handler is told what comes from the kernel, by type of record, in the order in
+// which it was made. What a func is given is valid for the time of the call; one
+// that is nil is told nothing.
+type Handler struct {
+	Event  func(*Event)
+	Packet func(Packet)
+	// Idle is called after each look at the ring buffer.
+	Idle func()
+}
+
+// Run tells the handler of each record until ctx ends.
+func (p *Probe) Run(ctx context.Context, handler Handler) error {
 	if p.reader == nil {
 		<-ctx.Done()
 		return nil
@@ -112,17 +117,19 @@ func (p *Probe) Run(ctx context.Context, handle func(*Event), idle func()) error
 			}
 		}
 	}()
-	for i := range p.early {
-		handle(&p.early[i])
+	for _, sample := range p.early {
+		p.handle(sample, &handler)
 	}
 	p.early = nil
 	var record ringbuf.Record
 	for {
 		switch err := p.reader.ReadInto(&record); {
 		case err == nil:
-			p.handle(&record, handle)
+			p.handle(record.RawSample, &handler)
 		case errors.Is(err, ringbuf.ErrFlushed):
-			idle()
+			if handler.Idle != nil {
+				handler.Idle()
+			}
 			next := make(chan struct{})
 			close(*p.looked.Swap(&next))
 		case errors.Is(err, ringbuf.ErrClosed):
@@ -153,18 +160,46 @@ func (p *Probe) Sync(ctx context.Context) {
 	}
 }
 
-func (p *Probe) handle(record *ringbuf.Record, handle func(*Event)) {
-	if e, ok := decode(record.RawSample); ok {
-		handle(e)
-	} else {
+func (p *Probe) handle(sample []byte, handler *Handler) {
+	if !hand(sample, handler) {
 		p.garbled.Add(1)
 	}
 }
 
+// hand gives a record to whom its type concerns, and reports whether it has the
+// form of that type.
+func hand(sample []byte, handler *Handler) bool {
+	switch typeOf(sample) {
+	case bpf.StateNvTypeNV_CONNECT, bpf.StateNvTypeNV_ACCEPT, bpf.StateNvTypeNV_LISTEN, bpf.StateNvTypeNV_CLOSE, bpf.StateNvTypeNV_LSM_CONNECT:
+		e, ok := decode(sample)
+		if ok && handler.Event != nil {
+			handler.Event(e)
+		}
+		return ok
+	case bpf.StateNvTypeNV_PACKET:
+		packet, ok := decodePacket(sample)
+		if ok && handler.Packet != nil {
+			handler.Packet(packet)
+		}
+		return ok
+	}
+	return false
+}
+
+// typeOf a record is what it begins with; 0 is none.
+func typeOf(sample []byte) bpf.StateNvType {
+	if len(sample) < 4 {
+		return 0
+	}
+	return bpf.StateNvType(binary.NativeEndian.Uint32(sample))
+}
+
+const eventSize = int(unsafe.Sizeof(Event{}))
+
 // decode looks at a record in place. The ring buffer aligns records by 8 bytes,
 // and so does [ringbuf.Record], whose memory is that of a slice of its own.
 func decode(sample []byte) (*Event, bool) {
-	if len(sample) != int(unsafe.Sizeof(Event{})) {
+	if len(sample) != eventSize {
 		return nil, false
 	}
 	return (*Event)(unsafe.Pointer(unsafe.SliceData(sample))), true

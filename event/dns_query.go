@@ -37,8 +37,9 @@ type DNSQuery struct {
 	Ends
 	// Protocol is one of the Protocol constants.
 	Protocol string
-	// Name in presentation format: in lower case, without the dot at the end; "."
-	// is the root. Octets that are not printable ASCII are \DDD.
+	// Name in presentation format (RFC 1035, 5.1): in lower case, without the dot at
+	// the end; "." is the root. Octets that are not printable ASCII are \DDD, and
+	// those that mean something in it follow a \.
 	Name string
 	// Type and Class by their names of RFC 1035 and later, or TYPE and CLASS with
 	// the number (RFC 3597). All three are empty for DNS over TLS.
@@ -56,8 +57,8 @@ type DNSQuery struct {
 	// Latency from the first transmission to the answer.
 	Latency Optional[time.Duration]
 	// Answers, AnswerTypes and AnswerTTLs (s) are the records of the answer section,
-	// in its order and at most [MaxAnswers]: the data of each in presentation format,
-	// its type and its time to live.
+	// in its order and at most [MaxAnswers]: the data of each in presentation format
+	// (of an alias the name as Name has it), its type and its time to live.
 	Answers, AnswerTypes []string
 	AnswerTTLs           []uint32
 	// AnswerCount is how many records the answer says that it has.

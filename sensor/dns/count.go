@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"maps"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -43,17 +45,31 @@ type Counters struct {
 	latency prometheus.Histogram
 }
 
-// NewCounters returns counters at zero.
+// NewCounters returns counters. What is usual starts at zero, so that the first of
+// it is a rise.
 func NewCounters() *Counters {
-	return &Counters{queries: map[event.DNSLabels]uint64{}, lookups: map[string]uint64{},
+	c := &Counters{queries: map[event.DNSLabels]uint64{}, lookups: map[string]uint64{},
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "latency_seconds", // the exporter gives the name that is shown
 			// From a cache on the host to the last repetition of a resolver.
-			Buckets:                         []float64{.0001, .0005, .001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-			NativeHistogramBucketFactor:     1.1,
-			NativeHistogramMaxBucketNumber:  160,
+			Buckets:                        []float64{.0001, .0005, .001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			NativeHistogramBucketFactor:    1.1,
+			NativeHistogramMaxBucketNumber: 160,
+			// No reset at the limit: counters only grow, and the resolution falls instead.
 			NativeHistogramMinResetDuration: 0,
 		})}
+	for _, kind := range []string{"A", "AAAA"} {
+		usual := event.DNSLabels{Protocol: event.ProtocolDNS, Transport: event.TransportUDP, Type: kind, Result: event.DNSNoAnswer}
+		c.queries[usual] = 0
+		usual.Result = event.DNSAnswered
+		for _, usual.RCode = range []string{"NOERROR", "NXDOMAIN", "SERVFAIL"} {
+			c.queries[usual] = 0
+		}
+	}
+	for _, result := range []string{event.ResultOK, "EAI_AGAIN", "EAI_NONAME"} {
+		c.lookups[result] = 0
+	}
+	return c
 }
 
 // Query counts a query. Its latency counts where it is of port 53: responders of
@@ -70,13 +86,7 @@ func (c *Counters) Lookup(l *event.DNSLookup) { c.lookups[label(countedResults, 
 
 // State returns a copy of the counts.
 func (c *Counters) State() *event.DNS {
-	s := &event.DNS{Queries: make(map[event.DNSLabels]uint64, len(c.queries)), Lookups: make(map[string]uint64, len(c.lookups))}
-	for labels, n := range c.queries {
-		s.Queries[labels] = n
-	}
-	for result, n := range c.lookups {
-		s.Lookups[result] = n
-	}
+	s := &event.DNS{Queries: maps.Clone(c.queries), Lookups: maps.Clone(c.lookups)}
 	var metric dto.Metric
 	if err := c.latency.Write(&metric); err != nil {
 		panic(err) // it has no labels that could be wrong

@@ -38,7 +38,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	if sum != 3<<16+1 || s.Latency.GetSampleCount() != 3<<16 || s.Latency.Schema == nil || len(s.Latency.Bucket) == 0 {
 		t.Errorf("%d are counted, of %d the latency", sum, s.Latency.GetSampleCount())
 	}
-	if len(s.Lookups) != 2 || s.Lookups["other"] != 1000 || s.Lookups["ok"] != 1 {
+	if len(s.Lookups) != 4 || s.Lookups["other"] != 1000 || s.Lookups["ok"] != 1 {
 		t.Errorf("lookups %v", s.Lookups)
 	}
 	if s.Queries[event.DNSLabels{Protocol: "dns", Transport: "udp", Type: "AAAA", Result: "answered", RCode: "NXDOMAIN"}] == 0 {

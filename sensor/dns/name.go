@@ -102,6 +102,10 @@ func (t *texts) address(a netip.Addr) string {
 	return text
 }
 
+// HostName is a name as a person wrote it in the form of event.DNSLookup: in lower
+// case, without the dot at the end.
+func HostName(text string) string { return trimDot(strings.ToLower(text)) }
+
 // trimDot takes the dot off the end of a name, unless it is all of it: the root.
 func trimDot(name string) string {
 	if name == "." {

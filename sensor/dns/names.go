@@ -91,15 +91,11 @@ func NewNames(limit int) *Names {
 }
 
 // Learn takes the addresses that a process was given for a name, at a time of the
-// boot clock. pid is 0 where the process is not known. The TTL of addresses counts
-// for [event.NameFromAnswer] only. Names of that source
-// are those of a [Query]. A name that is an address itself tells nothing.
+// boot clock. pid is 0 where the process is not known. The name is that of
+// an event. The TTL of addresses counts for [event.NameFromAnswer] only. A name that is an address itself tells nothing.
 func (n *Names) Learn(netns uint64, pid uint32, name string, addresses []Address, source string, at time.Duration) {
 	if name == "" || name == "." || isAddress(name) {
 		return
-	}
-	if source == event.NameFromLookup { // as a person wrote it
-		name = trimDot(strings.ToLower(name))
 	}
 	l := learned{name: name, pid: pid, source: source, at: at}
 	for _, a := range addresses {

@@ -25,7 +25,7 @@ func TestNames(t *testing.T) {
 	}{
 		{"nothing is known", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {}, publicAddress, ""},
 		{"its own lookup", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {
-			learn(1, 10, "WWW.example.com.", publicAddress, looked, 7*time.Second, time.Hour-time.Second)
+			learn(1, 10, HostName("WWW.example.com."), publicAddress, looked, 7*time.Second, time.Hour-time.Second)
 		}, mapped, "www.example.com by getaddrinfo true 1s {0s false} []"},
 		{"an address of IPv6", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {
 			learn(1, 10, "v6.example.com", "2001:db8::1", answered, 0, time.Hour)

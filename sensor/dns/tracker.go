@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -127,8 +128,7 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 	}
 	if q == nil {
 		if len(t.queries) >= t.limits.Queries {
-			t.lost[CauseQueryEvicted]++
-			t.finish(t.oldest, event.DNSUnfinished, p.At)
+			t.makeRoom(p.At)
 		}
 		q = t.begin(p, id)
 	} else {
@@ -138,6 +138,16 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 		add(t, t.exchanges, x, q)
 	}
 	t.link(q)
+}
+
+// makeRoom ends the query that was repeated longest ago.
+func (t *Tracker) makeRoom(now time.Duration) {
+	if now-t.oldest.last > wait {
+		t.finish(t.oldest, event.DNSNoAnswer, t.oldest.last+wait)
+		return
+	}
+	t.lost[CauseQueryEvicted]++
+	t.finish(t.oldest, event.DNSUnfinished, now)
 }
 
 // begin a query with its first transmission.
@@ -255,7 +265,7 @@ func (t *Tracker) Close(now time.Duration) {
 }
 
 // Lost counts what could not be followed, by cause.
-func (t *Tracker) Lost() map[string]uint64 { return t.lost }
+func (t *Tracker) Lost() map[string]uint64 { return maps.Clone(t.lost) }
 
 // Waiting is how many queries wait for an answer.
 func (t *Tracker) Waiting() int { return len(t.queries) }

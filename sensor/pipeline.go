@@ -78,6 +78,7 @@ func (s *Sensor) State() event.State {
 	maps.Copy(state.Losses, s.probe.Load().Lost())
 	if h := s.happenings.Load(); h != nil {
 		state.Kernel = h.state()
+		maps.Copy(state.Losses, h.lost())
 	}
 	if spool := s.spool.Load(); spool != nil {
 		status := spool.Status()
@@ -157,6 +158,7 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
 	if p.Tells() {
+		h.told = p.On(probe.FeatureDNS)
 		s.happenings.Store(h)
 		s.snapshots.happenings = h
 		s.snapshots.sync = func() {
@@ -167,10 +169,10 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
-		h.flush()
+		h.end()
 	})
 	return func() {
 		cancel()
@@ -237,6 +239,9 @@ func (s *Sensor) beat() error {
 	}
 	h := f.snapshot.Heartbeat
 	maps.Copy(h.Losses, s.probe.Load().Lost())
+	if happenings := s.happenings.Load(); happenings != nil {
+		maps.Copy(h.Losses, happenings.lost())
+	}
 	maps.Copy(h.Features, featureStates(probeFeatures(s.probe.Load())))
 	if s.probe.Load().Tells() {
 		h.Mode = event.ModeEBPF

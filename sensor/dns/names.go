@@ -169,7 +169,7 @@ func (n *Names) gather(found *Found, list []learned, pid uint32, own bool, at ti
 			continue
 		}
 		if found.Name == "" {
-			found.Name, found.Source, found.SameProcess, found.Age = l.name, l.source, own, max(0, at-l.at)
+			found.Name, found.Source, found.SameProcess, found.Age = l.name, l.source, own, at-l.at
 			found.TTL = event.Optional[time.Duration]{Value: l.ttl, Known: l.source == event.NameFromAnswer}
 		} else if l.name != found.Name && !slices.Contains(n.others, l.name) {
 			n.others = append(n.others, l.name)
@@ -181,6 +181,9 @@ func (n *Names) gather(found *Found, list []learned, pid uint32, own bool, at ti
 // others.
 func (l *learned) lives(own bool, at time.Duration) bool {
 	age := at - l.at
+	if age < 0 { // it was not known yet
+		return false
+	}
 	if own {
 		return age <= min(max(l.ttl, ownLeast), most)
 	}

@@ -61,7 +61,7 @@ func (p *Probe) choose(candidates []candidate) {
 			switch {
 			case tried[c.feature] != nil:
 				next = append(next, *c) // for the next round, unless this one does
-			case p.on(c.feature):
+			case p.On(c.feature):
 			default:
 				if p.try(c) {
 					tried[c.feature] = c
@@ -72,7 +72,7 @@ func (p *Probe) choose(candidates []candidate) {
 		for feature, c := range tried {
 			if err := failed[feature]; err != nil {
 				p.refuse(c, err)
-			} else if f := p.feature(feature); p.on(feature) {
+			} else if f := p.feature(feature); p.On(feature) {
 				f.Err, f.Remedy = nil, ""
 			}
 		}
@@ -91,15 +91,15 @@ func (p *Probe) choose(candidates []candidate) {
 	}
 }
 
-// on reports whether the programs of a feature are attached.
-func (p *Probe) on(name string) bool {
+// On reports whether the programs of a feature are attached.
+func (p *Probe) On(name string) bool {
 	return len(p.attached[name]) > 0
 }
 
 // hooked reports whether the programs of some feature are attached to a hook.
 func (p *Probe) hooked(hook string) bool {
 	for _, f := range p.features {
-		if f.Hook == hook && p.on(f.Name) {
+		if f.Hook == hook && p.On(f.Name) {
 			return true
 		}
 	}

@@ -15,40 +15,40 @@ struct ports {
 	__be16 destination;
 };
 
-static __always_inline int look(struct __sk_buff *skb, bool sent)
+/* may_be_dns also reports true for what only tell can find out. */
+static __always_inline bool may_be_dns(struct __sk_buff *skb, bool sent)
 {
 	__u8 *packet = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
 	struct ports *ports = (struct ports *)(packet + IPV4_HEADER);
 
 	if ((__u8 *)(ports + 1) > end)
-		return 1;
-	if (packet[0] == 0x45) { /* IPv4, without options */
-		if (is_dns(ports->source, ports->destination, sent))
-			tell(skb, sent);
-		return 1;
-	}
-	if (packet[0] >> 4 == 6) {
-		ports = (struct ports *)(packet + IPV6_HEADER);
-		if ((__u8 *)(ports + 1) > end)
-			return 1;
-		if (packet[6] != IPPROTO_TCP && packet[6] != IPPROTO_UDP ? is_extension(packet[6]) : is_dns(ports->source, ports->destination, sent))
-			tell(skb, sent);
-		return 1;
-	}
-	tell(skb, sent);
-	return 1;
+		return false;
+	if (packet[0] == 0x45) /* IPv4, without options */
+		return is_dns(ports->source, ports->destination, sent);
+	if (packet[0] >> 4 != 6)
+		return true;
+	ports = (struct ports *)(packet + IPV6_HEADER);
+	if ((__u8 *)(ports + 1) > end)
+		return false;
+	if (packet[6] == IPPROTO_TCP || packet[6] == IPPROTO_UDP)
+		return is_dns(ports->source, ports->destination, sent);
+	return is_extension(packet[6]);
 }
 
 SEC("cgroup_skb/egress")
 int packet_sent(struct __sk_buff *skb)
 {
-	return look(skb, true);
+	if (may_be_dns(skb, true))
+		tell(skb, true);
+	return 1;
 }
 
 SEC("cgroup_skb/ingress")
 int packet_received(struct __sk_buff *skb)
 {
-	return look(skb, false);
+	if (may_be_dns(skb, false))
+		tell(skb, false);
+	return 1;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -38,7 +38,8 @@ struct tcp_header {
 
 #define TCP_SYN 2
 
-/* is_dns reports whether the ports are those of a client's packet. */
+/* is_dns reports whether the ports are those of a client's packet. Answers of mDNS
+ * come from its port, or at least to it. */
 static __always_inline bool is_dns(__be16 source, __be16 destination, bool sent)
 {
 	if (sent)
@@ -97,8 +98,8 @@ static __always_inline void tell_with(enum nv_room room, struct __sk_buff *skb, 
 	submit(p, sizeof(*p) + room, is_new(p->tgid, p->comm));
 }
 
-/* tell a packet whose ports are where they are without options and extension
- * headers, and are those of DNS; or which has such. */
+/* tell a packet, if it is one of DNS. A function of its own: registers that it needs
+ * are not saved for all the packets that are none. */
 static __noinline int tell(struct __sk_buff *skb, bool sent)
 {
 	struct nv_packet p = { .type = NV_PACKET, .sent = sent };

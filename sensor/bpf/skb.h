@@ -14,10 +14,10 @@ struct bpf_sock {
 
 struct __sk_buff {
 	__u32 len;
-	__u32 unused_here[18];
+	__u32 skipped[18];
 	__u32 data;
 	__u32 data_end;
-	__u32 nor_here[21];
+	__u32 skipped_too[21];
 	struct bpf_sock *sk;
 	__u32 gso_size;
 	__u32 pad;

@@ -239,6 +239,8 @@ func remedy(feature string, err error) string {
 		return "put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, errCgroup):
 		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host"
+	case errors.Is(err, errNoPort):
+		return "start the sensor while nobody has port 5353 or 53 of all addresses for himself"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return cmp.Or(rights.Remedy(feature), "a kernel that offers the hook: the sensor has the capabilities for it, and this one refuses")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):

@@ -129,10 +129,28 @@ func bulk(n int, client, server int) error {
 	return <-written
 }
 
+// cost of some work: time, and CPU of this process, which others that keep the
+// machine busy do not lengthen.
+type cost struct{ wall, cpu float64 }
+
+// costOf work, in seconds.
+func costOf(work func() error) (c cost, err error) {
+	cpu := func() float64 {
+		var usage unix.Rusage
+		err = errors.Join(err, unix.Getrusage(unix.RUSAGE_SELF, &usage))
+		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+	}
+	before, began := cpu(), time.Now()
+	err = errors.Join(err, work())
+	c.wall = time.Since(began).Seconds()
+	c.cpu = cpu() - before
+	return c, err
+}
+
 // BenchmarkPackets is what packets cost that are not of DNS, over loopback: each
-// round takes the time without programs, with empty ones, and with the sensor's,
-// of which the medians of the ratios are reported; then the kernel's own count of
-// the time in each program.
+// round does the same without programs, with empty ones, and with the sensor's, and
+// the medians of the ratios of speed are reported, by time and by CPU; then the
+// kernel's own count of the time in each program.
 func BenchmarkPackets(b *testing.B) {
 	ns := testns.New(b)
 	sensor, empty := pairs(b)
@@ -159,27 +177,30 @@ func BenchmarkPackets(b *testing.B) {
 		})
 		for traffic, send := range map[string]func() error{
 			"64-byte UDP": func() error { return datagrams(20_000, udp, sink, address) },
-			"bulk TCP":    func() error { return bulk(512<<20, client, server) },
+			"bulk TCP":    func() error { return bulk(128<<20, client, server) },
 		} {
 			b.Run(traffic+"/"+name, func(b *testing.B) {
-				timed := func(p *pair) float64 {
+				with := func(p *pair) cost {
 					if p != nil {
 						defer p.attach(b)()
 					}
-					began := time.Now()
-					if err := send(); err != nil {
+					c, err := costOf(send)
+					if err != nil {
 						b.Fatal(err)
 					}
-					return time.Since(began).Seconds()
+					return c
 				}
-				var withEmpty, with, beside []float64
+				ratios := map[string][]float64{}
 				for b.Loop() {
-					off, floor, on := timed(nil), timed(empty), timed(sensor)
-					withEmpty, with, beside = append(withEmpty, off/floor), append(with, off/on), append(beside, floor/on)
+					off, floor, on := with(nil), with(empty), with(sensor)
+					for name, pair := range map[string][2]cost{"empty/off": {off, floor}, "on/off": {off, on}, "on/empty": {floor, on}} {
+						ratios[name] = append(ratios[name], pair[0].wall/pair[1].wall)
+						ratios[name+"-cpu"] = append(ratios[name+"-cpu"], pair[0].cpu/pair[1].cpu)
+					}
 				}
-				b.ReportMetric(median(withEmpty), "empty/off")
-				b.ReportMetric(median(with), "on/off")
-				b.ReportMetric(median(beside), "on/empty")
+				for name, list := range ratios {
+					b.ReportMetric(median(list), name)
+				}
 				counted, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 				if err != nil {
 					b.Fatal(err)

@@ -844,7 +844,12 @@ func FuzzHand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sample []byte) {
 		calls := 0
 		ok := hand(bytes.Clone(sample), &Handler{
-			Event: func(e *Event) { calls += 1 + len(Comm(e))*0 },
+			Event: func(e *Event) {
+				calls++
+				if len(Comm(e)) > 16 {
+					t.Errorf("a name of %d bytes", len(Comm(e)))
+				}
+			},
 			Packet: func(p Packet) {
 				calls++
 				if len(p.Payload) != int(p.Kept) || packetHeader+len(p.Payload) > len(sample) || !bytes.Equal(p.Payload, sample[packetHeader:packetHeader+len(p.Payload)]) || len(p.Comm()) > 16 {

@@ -152,11 +152,14 @@ func (t *selfTest) datagram() {
 // is sent there in the place of one on all addresses.
 var resolver = [4]byte{127, 53, 53, 53}
 
-// Queries and answers of DNS that are a header only, without a question.
+// A query and an answer of DNS that are headers only.
 var (
 	query  = []byte{1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	answer = []byte{1, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 )
+
+// errNoPort is why a feature is off that might well work.
+var errNoPort = errors.New("the sensor has no port to ask itself at")
 
 // ask sends a question to the port of mDNS, for which no right is needed, or to
 // that of DNS, and answers it itself.
@@ -165,7 +168,7 @@ func (t *selfTest) ask() error {
 	if err != nil {
 		var low error
 		if server, low = listenUDP(&net.UDPAddr{IP: resolver[:], Port: 53}); low != nil {
-			return fmt.Errorf("the sensor has no port to ask itself at: %w", errors.Join(err, low))
+			return fmt.Errorf("%w: %w; %w", errNoPort, err, low)
 		}
 	}
 	defer server.Close()

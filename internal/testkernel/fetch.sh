@@ -5,11 +5,11 @@
 set -u
 dir=$1
 series="6.1 6.12"
-packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev"
+packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev nftables"
 
 complete=yes
 for s in $series; do [ -e "$dir/$s/complete" ] || complete=no; done
-for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16; do command -v $program >/dev/null || complete=no; done
+for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16 nft; do command -v $program >/dev/null || complete=no; done
 [ -e /usr/include/bpf/bpf_helpers.h ] || complete=no
 [ $complete = no ] || exit 0
 

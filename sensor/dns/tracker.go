@@ -34,8 +34,8 @@ func DefaultLimits() Limits { return Limits{Queries: 1 << 14, Streams: 1 << 12, 
 // Transmissions of a question by the same process in the same network namespace,
 // each within 5.5 s of the one before, are one query. It is told once: when its
 // first answer comes, or when the time is over. An answer must come to the socket
-// that asked, from the server that was asked, with the ID and the question; in mDNS,
-// where everybody hears an answer, it must have a record of the name and type.
+// that asked, with the ID and the question; in mDNS, where everybody hears an answer,
+// it must have a record of the name and type.
 // What responders of mDNS probe and announce is no query.
 type Tracker struct {
 	limits Limits
@@ -117,10 +117,7 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 	if p.Process != nil && p.Process.PID.Known {
 		id.owner, id.known = uint64(p.Process.PID.Value), true
 	}
-	x := exchange{socket: p.Socket, id: t.message.id}
-	if protocol != event.ProtocolMDNS {
-		x.server = p.Remote
-	}
+	x := exchange{p.Socket, t.message.id, protocol}
 	q := t.queries[id]
 	if q != nil && p.At-q.last > wait {
 		t.finish(q, event.DNSNoAnswer, q.last+wait)
@@ -184,10 +181,7 @@ func familyOf(a netip.Addr) string {
 // answer takes a response that came.
 func (t *Tracker) answer(p *Packet, protocol string) {
 	m := &t.message
-	x := exchange{socket: p.Socket, id: m.id}
-	if protocol != event.ProtocolMDNS {
-		x.server = p.Remote
-	}
+	x := exchange{p.Socket, m.id, protocol}
 	if len(t.exchanges[x]) == 0 && (protocol != event.ProtocolMDNS || len(t.heard) == 0) {
 		return // late, or another copy
 	}

@@ -120,7 +120,6 @@ func TestQueries(t *testing.T) {
 		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer", "dns/udp www.example.com A by 10: 1x[192.0.2.53] answered NOERROR in 0s, A 198.51.100.1 60"}},
 		{name: "answers of others are none", do: func(w *world) {
 			w.sends(alice, server1, a)
-			w.gets(alice, server2, reply(a, dns.RcodeSuccess, answerA))                                    // another server
 			w.gets(alice, netip.MustParseAddrPort("192.0.2.53:5353"), reply(a, dns.RcodeSuccess, answerA)) // another port
 			w.gets(alice, server1, reply(ask(2, "www.example.com", dns.TypeA), dns.RcodeSuccess, answerA)) // another ID
 			w.gets(alice, server1, reply(ask(1, "www.example.net", dns.TypeA), dns.RcodeSuccess))          // another name
@@ -129,6 +128,11 @@ func TestQueries(t *testing.T) {
 			w.gets(alice, server1, a)                                                                      // a question
 			w.later(time.Minute)
 		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer"}},
+		{name: "an answer from a translated address", do: func(w *world) {
+			w.sends(alice, server1, a)
+			w.later(ms)
+			w.gets(alice, server2, reply(a, dns.RcodeSuccess, answerA))
+		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] answered NOERROR in 1ms, A 198.51.100.1 60"}},
 		{name: "two processes ask the same", do: func(w *world) {
 			w.sends(alice, server1, a)
 			w.sends(bob, server1, a)

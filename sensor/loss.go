@@ -48,6 +48,7 @@ func LossCauses() []LossCause {
 		{process.CauseUnreadable, "the owner, where the process could not be read for another reason", seeLog},
 		{probe.CauseRing, "events, for which the ring buffer between kernel and sensor had no room", "give the sensor more CPU"},
 		{probe.CauseOwners, "the owner and the beginning of connections, for which the kernel's map had no room", "report it, with the number of connections"},
+		{probe.CauseLookup, "the name, the service or the addresses of lookups, where they were not in memory", ""},
 		{probe.CauseMissed, "events of moments at which the same program already ran on the CPU", "report it"},
 		{probe.CauseDecode, "events whose form is not that of this version", "report it"},
 		{deliver.CauseSuperseded, "the records of a snapshot that newer ones took the place of, while the collector was away", "mend the collector"},

@@ -22,9 +22,10 @@ type AcceptMet struct {
 type AcceptNvLoss uint32
 
 const (
-	AcceptNvLossNV_LOST_RING_FULL   AcceptNvLoss = 0
-	AcceptNvLossNV_LOST_OWNERS_FULL AcceptNvLoss = 1
-	AcceptNvLossNV_LOSSES           AcceptNvLoss = 2
+	AcceptNvLossNV_LOST_RING_FULL     AcceptNvLoss = 0
+	AcceptNvLossNV_LOST_OWNERS_FULL   AcceptNvLoss = 1
+	AcceptNvLossNV_LOST_LOOKUP_UNREAD AcceptNvLoss = 2
+	AcceptNvLossNV_LOSSES             AcceptNvLoss = 3
 )
 
 type AcceptOwner struct {

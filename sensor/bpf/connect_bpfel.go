@@ -37,9 +37,10 @@ type ConnectMet struct {
 type ConnectNvLoss uint32
 
 const (
-	ConnectNvLossNV_LOST_RING_FULL   ConnectNvLoss = 0
-	ConnectNvLossNV_LOST_OWNERS_FULL ConnectNvLoss = 1
-	ConnectNvLossNV_LOSSES           ConnectNvLoss = 2
+	ConnectNvLossNV_LOST_RING_FULL     ConnectNvLoss = 0
+	ConnectNvLossNV_LOST_OWNERS_FULL   ConnectNvLoss = 1
+	ConnectNvLossNV_LOST_LOOKUP_UNREAD ConnectNvLoss = 2
+	ConnectNvLossNV_LOSSES             ConnectNvLoss = 3
 )
 
 type ConnectOwner struct {

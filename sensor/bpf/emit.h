@@ -46,15 +46,20 @@ struct {
 	__type(value, __u8);
 } processes SEC(".maps");
 
-static __always_inline bool is_new(struct nv_socket_event *e)
+static __always_inline bool is_new(__u32 tgid, const char *comm)
 {
-	struct met m = { .tgid = e->tgid };
+	struct met m = { .tgid = tgid };
 	__u8 known = 1;
 
-	if (!e->tgid || e->type == NV_CLOSE) /* it was met when it connected */
-		return false;
-	__builtin_memcpy(m.comm, e->comm, sizeof(m.comm));
+	__builtin_memcpy(m.comm, comm, sizeof(m.comm));
 	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
+}
+
+static __always_inline void submit(void *record, bool now)
+{
+	bool wake = now || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
+
+	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
@@ -73,7 +78,6 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	bool wake = is_new(e) || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
-
-	bpf_ringbuf_submit(e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	/* One whose connection ends was met when it connected. */
+	submit(e, e->tgid && e->type != NV_CLOSE && is_new(e->tgid, e->comm));
 }

@@ -22,9 +22,10 @@ type FexitAcceptMet struct {
 type FexitAcceptNvLoss uint32
 
 const (
-	FexitAcceptNvLossNV_LOST_RING_FULL   FexitAcceptNvLoss = 0
-	FexitAcceptNvLossNV_LOST_OWNERS_FULL FexitAcceptNvLoss = 1
-	FexitAcceptNvLossNV_LOSSES           FexitAcceptNvLoss = 2
+	FexitAcceptNvLossNV_LOST_RING_FULL     FexitAcceptNvLoss = 0
+	FexitAcceptNvLossNV_LOST_OWNERS_FULL   FexitAcceptNvLoss = 1
+	FexitAcceptNvLossNV_LOST_LOOKUP_UNREAD FexitAcceptNvLoss = 2
+	FexitAcceptNvLossNV_LOSSES             FexitAcceptNvLoss = 3
 )
 
 type FexitAcceptOwner struct {

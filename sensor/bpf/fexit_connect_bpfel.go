@@ -37,9 +37,10 @@ type FexitConnectMet struct {
 type FexitConnectNvLoss uint32
 
 const (
-	FexitConnectNvLossNV_LOST_RING_FULL   FexitConnectNvLoss = 0
-	FexitConnectNvLossNV_LOST_OWNERS_FULL FexitConnectNvLoss = 1
-	FexitConnectNvLossNV_LOSSES           FexitConnectNvLoss = 2
+	FexitConnectNvLossNV_LOST_RING_FULL     FexitConnectNvLoss = 0
+	FexitConnectNvLossNV_LOST_OWNERS_FULL   FexitConnectNvLoss = 1
+	FexitConnectNvLossNV_LOST_LOOKUP_UNREAD FexitConnectNvLoss = 2
+	FexitConnectNvLossNV_LOSSES             FexitConnectNvLoss = 3
 )
 
 type FexitConnectOwner struct {

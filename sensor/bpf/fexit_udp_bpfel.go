@@ -22,9 +22,10 @@ type FexitUDPMet struct {
 type FexitUDPNvLoss uint32
 
 const (
-	FexitUDPNvLossNV_LOST_RING_FULL   FexitUDPNvLoss = 0
-	FexitUDPNvLossNV_LOST_OWNERS_FULL FexitUDPNvLoss = 1
-	FexitUDPNvLossNV_LOSSES           FexitUDPNvLoss = 2
+	FexitUDPNvLossNV_LOST_RING_FULL     FexitUDPNvLoss = 0
+	FexitUDPNvLossNV_LOST_OWNERS_FULL   FexitUDPNvLoss = 1
+	FexitUDPNvLossNV_LOST_LOOKUP_UNREAD FexitUDPNvLoss = 2
+	FexitUDPNvLossNV_LOSSES             FexitUDPNvLoss = 3
 )
 
 type FexitUDPOwner struct {

@@ -22,9 +22,10 @@ type KprobeMet struct {
 type KprobeNvLoss uint32
 
 const (
-	KprobeNvLossNV_LOST_RING_FULL   KprobeNvLoss = 0
-	KprobeNvLossNV_LOST_OWNERS_FULL KprobeNvLoss = 1
-	KprobeNvLossNV_LOSSES           KprobeNvLoss = 2
+	KprobeNvLossNV_LOST_RING_FULL     KprobeNvLoss = 0
+	KprobeNvLossNV_LOST_OWNERS_FULL   KprobeNvLoss = 1
+	KprobeNvLossNV_LOST_LOOKUP_UNREAD KprobeNvLoss = 2
+	KprobeNvLossNV_LOSSES             KprobeNvLoss = 3
 )
 
 type KprobeOwner struct {

@@ -22,9 +22,10 @@ type SeedMet struct {
 type SeedNvLoss uint32
 
 const (
-	SeedNvLossNV_LOST_RING_FULL   SeedNvLoss = 0
-	SeedNvLossNV_LOST_OWNERS_FULL SeedNvLoss = 1
-	SeedNvLossNV_LOSSES           SeedNvLoss = 2
+	SeedNvLossNV_LOST_RING_FULL     SeedNvLoss = 0
+	SeedNvLossNV_LOST_OWNERS_FULL   SeedNvLoss = 1
+	SeedNvLossNV_LOST_LOOKUP_UNREAD SeedNvLoss = 2
+	SeedNvLossNV_LOSSES             SeedNvLoss = 3
 )
 
 type SeedOwner struct {

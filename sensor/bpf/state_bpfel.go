@@ -37,9 +37,10 @@ type StateMet struct {
 type StateNvLoss uint32
 
 const (
-	StateNvLossNV_LOST_RING_FULL   StateNvLoss = 0
-	StateNvLossNV_LOST_OWNERS_FULL StateNvLoss = 1
-	StateNvLossNV_LOSSES           StateNvLoss = 2
+	StateNvLossNV_LOST_RING_FULL     StateNvLoss = 0
+	StateNvLossNV_LOST_OWNERS_FULL   StateNvLoss = 1
+	StateNvLossNV_LOST_LOOKUP_UNREAD StateNvLoss = 2
+	StateNvLossNV_LOSSES             StateNvLoss = 3
 )
 
 type StateNvRole uint32
@@ -88,6 +89,8 @@ const (
 	StateNvTypeNV_LISTEN      StateNvType = 3
 	StateNvTypeNV_CLOSE       StateNvType = 4
 	StateNvTypeNV_LSM_CONNECT StateNvType = 5
+	StateNvTypeNV_LOOKUP      StateNvType = 6
+	StateNvTypeNV_EXEC        StateNvType = 7
 )
 
 type StateOwner struct {

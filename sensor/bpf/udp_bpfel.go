@@ -22,9 +22,10 @@ type UDPMet struct {
 type UDPNvLoss uint32
 
 const (
-	UDPNvLossNV_LOST_RING_FULL   UDPNvLoss = 0
-	UDPNvLossNV_LOST_OWNERS_FULL UDPNvLoss = 1
-	UDPNvLossNV_LOSSES           UDPNvLoss = 2
+	UDPNvLossNV_LOST_RING_FULL     UDPNvLoss = 0
+	UDPNvLossNV_LOST_OWNERS_FULL   UDPNvLoss = 1
+	UDPNvLossNV_LOST_LOOKUP_UNREAD UDPNvLoss = 2
+	UDPNvLossNV_LOSSES             UDPNvLoss = 3
 )
 
 type UDPOwner struct {

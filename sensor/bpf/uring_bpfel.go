@@ -22,9 +22,10 @@ type UringMet struct {
 type UringNvLoss uint32
 
 const (
-	UringNvLossNV_LOST_RING_FULL   UringNvLoss = 0
-	UringNvLossNV_LOST_OWNERS_FULL UringNvLoss = 1
-	UringNvLossNV_LOSSES           UringNvLoss = 2
+	UringNvLossNV_LOST_RING_FULL     UringNvLoss = 0
+	UringNvLossNV_LOST_OWNERS_FULL   UringNvLoss = 1
+	UringNvLossNV_LOST_LOOKUP_UNREAD UringNvLoss = 2
+	UringNvLossNV_LOSSES             UringNvLoss = 3
 )
 
 type UringOwner struct {

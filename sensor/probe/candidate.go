@@ -32,7 +32,19 @@ const (
 	FeatureLSM = "lsm"
 	// FeatureSeed: the process of connections that are older than the sensor.
 	FeatureSeed = "seed"
+	// FeatureLookup: calls of getaddrinfo(3), in the libcs to which [Probe.AttachLookups]
+	// has attached the programs.
+	FeatureLookup = "dns_lookup"
+	// FeatureExec: programs that run where there may be a libc which is new.
+	FeatureExec = "exec"
 )
+
+// untested are features that nothing which the sensor does would show: it has no
+// libc of its own.
+var untested = []string{FeatureLookup, FeatureExec}
+
+// flags by the features that each turns off.
+var flags = map[string]string{FeatureLookup: "--dns.lookups", FeatureExec: "--dns.lookups"}
 
 // candidate is one way to make a feature: an object whose programs do it together.
 type candidate struct {
@@ -41,6 +53,8 @@ type candidate struct {
 	// as it is made by the same hook.
 	load   func() (*ebpf.CollectionSpec, error)
 	attach func(*ebpf.Collection) ([]link.Link, error)
+	// keep takes what is needed of an attached candidate later; nil for nothing.
+	keep func(*Probe, *ebpf.Collection) error
 }
 
 // candidates by feature, the best of each first. FeatureFlow comes first: it
@@ -50,20 +64,22 @@ type candidate struct {
 // sees serves io_uring and 32-bit programs too, which the tracepoints of syscalls
 // miss; but the end of a call that began before the sensor is seen by these alone.
 var candidates = []candidate{
-	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed")},
-	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
-	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended")},
-	{FeatureAccept, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
-	{FeatureUring, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
-	{FeatureUring, "kretprobe/inet_csk_accept", bpf.LoadKprobe, kprobes("kretprobe/inet_csk_accept", "accept_returned")},
-	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed")},
-	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended")},
-	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended")},
-	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},
-	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
-	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends")},
-	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
-	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
+	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed"), nil},
+	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil, nil},
+	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended"), nil},
+	{FeatureAccept, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended"), nil},
+	{FeatureUring, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended"), nil},
+	{FeatureUring, "kretprobe/inet_csk_accept", bpf.LoadKprobe, kprobes("kretprobe/inet_csk_accept", "accept_returned"), nil},
+	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed"), nil},
+	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended"), nil},
+	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended"), nil},
+	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent"), nil},
+	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent"), nil},
+	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends"), nil},
+	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm, nil},
+	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed, nil},
+	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookups, keepLookups},
+	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed"), keepGeneration},
 }
 
 // tracing attaches programs that name their hook themselves.
@@ -142,4 +158,17 @@ func seed(c *ebpf.Collection) ([]link.Link, error) {
 		return nil, fmt.Errorf("running the iterator: %w", err)
 	}
 	return nil, nil
+}
+
+// lookups attaches nothing yet: to which files is not known before libcs are found.
+func lookups(*ebpf.Collection) ([]link.Link, error) { return nil, returnsAreSafe() }
+
+func keepLookups(p *Probe, c *ebpf.Collection) error {
+	p.lookups = c.Programs
+	return nil
+}
+
+func keepGeneration(p *Probe, c *ebpf.Collection) (err error) {
+	p.generation, err = c.Maps["generation"].Memory()
+	return err
 }

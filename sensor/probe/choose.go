@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -45,13 +47,18 @@ func names(candidates []candidate) (list []Feature) {
 }
 
 // choose brings the first candidate of each feature into the kernel that can be
-// attached and passes the test.
-func (p *Probe) choose(candidates []candidate) {
+// attached and passes the test, but of none that is left out.
+func (p *Probe) choose(candidates []candidate, leftOut []string) {
 	p.features = names(candidates)
+	for _, name := range leftOut {
+		if f := p.feature(name); f != nil {
+			f.Err = fmt.Errorf("not asked for (%s)", flags[name])
+		}
+	}
 	if err := p.test.begin(); err != nil {
 		p.log.Debug("The self-test has no older connection", "err", err)
 	}
-	left := candidates
+	left := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return slices.Contains(leftOut, c.feature) })
 	for len(left) > 0 {
 		var next []candidate
 		tried := map[string]*candidate{}
@@ -147,7 +154,8 @@ func (p *Probe) add(c *candidate) error {
 	}
 	replacements := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := p.shared[name]; m != nil {
+		// Variables, whose map has a name like .bss, are those of one object.
+		if m := p.shared[name]; m != nil && !strings.HasPrefix(name, ".") {
 			replacements[name] = m
 		}
 	}
@@ -165,6 +173,9 @@ func (p *Probe) add(c *candidate) error {
 	}
 	if err == nil && p.reader == nil {
 		err = p.read(collection)
+	}
+	if err == nil && c.keep != nil {
+		err = c.keep(p, collection)
 	}
 	if err != nil {
 		for _, c := range closers {
@@ -234,6 +245,8 @@ func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.Is(err, errReturns):
+		return "a kernel with the fix: 6.14, or a later one of the series 6.12"
 	case errors.Is(err, errSilent):
 		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

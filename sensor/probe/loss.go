@@ -14,26 +14,37 @@ const (
 	CauseRing = "bpf_ring_full"
 	// CauseOwners: the map of owners was full; the connection's end has no process.
 	CauseOwners = "bpf_owners_full"
+	// CauseLookup: a string or an address of a lookup was not in memory.
+	CauseLookup = "bpf_lookup_unread"
 	// CauseDecode: a record had another length than this version's.
 	CauseDecode = "bpf_decode"
 	// CauseMissed: a program was not run, since it ran already on the same CPU.
 	CauseMissed = "bpf_missed"
 )
 
+// counted by the programs themselves.
+var counted = map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_RING_FULL: CauseRing, bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners,
+	bpf.StateNvLossNV_LOST_LOOKUP_UNREAD: CauseLookup}
+
 // Causes lists every cause, for metrics that start at zero.
-func Causes() []string { return []string{CauseRing, CauseOwners, CauseMissed, CauseDecode} }
+func Causes() []string {
+	return []string{CauseRing, CauseOwners, CauseLookup, CauseMissed, CauseDecode}
+}
 
 // lossesOf is the memory of the map of losses, which needs no right to be read.
 func lossesOf(m *ebpf.Map) (*ebpf.Memory, error) { return m.Memory() }
 
 // Lost counts losses since the programs were loaded, by cause.
 func (p *Probe) Lost() map[string]uint64 {
-	lost := map[string]uint64{CauseRing: 0, CauseOwners: 0, CauseMissed: 0, CauseDecode: 0}
+	lost := map[string]uint64{}
+	for _, cause := range Causes() {
+		lost[cause] = 0
+	}
 	if !p.Tells() {
 		return lost
 	}
 	lost[CauseDecode] = p.garbled.Load()
-	for index, cause := range map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_RING_FULL: CauseRing, bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners} {
+	for index, cause := range counted {
 		var n [8]byte
 		if _, err := p.losses.ReadAt(n[:], int64(index)*8); err == nil { // it has all indexes
 			lost[cause] = binary.NativeEndian.Uint64(n[:])

@@ -50,6 +50,9 @@ type Probe struct {
 	programs     []*ebpf.Program
 	reader       *ringbuf.Reader // nil where nothing is told
 	losses       *ebpf.Memory
+	lookups      map[string]*ebpf.Program // nil where the feature is off
+	generation   *ebpf.Memory             // of roots; nil where the feature is off
+	generations  uint32
 	test         selfTest
 	early        [][]byte // records that others made during the self-tests
 	garbled      atomic.Uint64
@@ -58,11 +61,12 @@ type Probe struct {
 	looked atomic.Pointer[chan struct{}]
 }
 
-// Open loads what the kernel takes. It never fails: without the feature
-// [FeatureFlow] there are no events, and [Probe.Features] says why.
-func Open(log *slog.Logger) *Probe { return open(log, candidates) }
+// Open loads what the kernel takes, but for features that are left out. It never
+// fails: without the feature [FeatureFlow] there are no events, and
+// [Probe.Features] says why.
+func Open(log *slog.Logger, leftOut ...string) *Probe { return open(log, candidates, leftOut...) }
 
-func open(log *slog.Logger, candidates []candidate) *Probe {
+func open(log *slog.Logger, candidates []candidate, leftOut ...string) *Probe {
 	p := &Probe{log: log, shared: map[string]*ebpf.Map{}, attached: map[string][]io.Closer{}}
 	looked := make(chan struct{})
 	p.looked.Store(&looked)
@@ -70,7 +74,7 @@ func open(log *slog.Logger, candidates []candidate) *Probe {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		log.Debug("RLIMIT_MEMLOCK cannot be raised", "err", err)
 	}
-	p.choose(candidates)
+	p.choose(candidates, leftOut)
 	return p
 }
 
@@ -97,7 +101,10 @@ const flushEvery = 50 * time.Millisecond
 // which it was made. What a func is given is valid for the time of the call; one
 // that is nil is told nothing.
 type Handler struct {
-	Event func(*Event)
+	Event  func(*Event)
+	Lookup func(*Lookup)
+	// Exec is told of a process that may have a libc which is new.
+	Exec func(pid uint32)
 	// Idle is called after each look at the ring buffer.
 	Idle func()
 }
@@ -178,6 +185,18 @@ func hand(sample []byte, handler *Handler) bool {
 		e, ok := decode(sample)
 		if ok && handler.Event != nil {
 			handler.Event(e)
+		}
+		return ok
+	case bpf.StateNvTypeNV_LOOKUP:
+		l, ok := decodeLookup(sample)
+		if ok && handler.Lookup != nil {
+			handler.Lookup(l)
+		}
+		return ok
+	case bpf.StateNvTypeNV_EXEC:
+		pid, ok := decodeExec(sample)
+		if ok && handler.Exec != nil {
+			handler.Exec(pid)
 		}
 		return ok
 	}

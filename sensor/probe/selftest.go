@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -203,7 +204,7 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	p.test.datagram()
 	awaited := map[string]int{}
 	for feature := range tried {
-		if failed[feature] == nil {
+		if failed[feature] == nil && !slices.Contains(untested, feature) {
 			awaited[feature] = 1
 		}
 	}

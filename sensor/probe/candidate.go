@@ -7,8 +7,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/bpf"
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 // Features that a kernel may give.
@@ -78,7 +80,8 @@ var candidates = []candidate{
 	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends"), nil},
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm, nil},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed, nil},
-	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookups, keepLookups},
+	{FeatureLookup, hookMulti, loadLookupMulti, lookups, keepLookups},
+	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookupsByPerf, keepLookups},
 	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed"), keepGeneration},
 }
 
@@ -160,8 +163,28 @@ func seed(c *ebpf.Collection) ([]link.Link, error) {
 	return nil, nil
 }
 
+// loadLookupMulti loads the programs for links which any sensor may make that has
+// them; others are made by perf_event_open(2), which takes CAP_SYS_ADMIN.
+func loadLookupMulti() (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadLookup()
+	if err != nil {
+		return nil, err
+	}
+	for _, program := range spec.Programs {
+		program.AttachType = ebpf.AttachTraceUprobeMulti
+	}
+	return spec, nil
+}
+
 // lookups attaches nothing yet: to which files is not known before libcs are found.
 func lookups(*ebpf.Collection) ([]link.Link, error) { return nil, returnsAreSafe() }
+
+func lookupsByPerf(c *ebpf.Collection) ([]link.Link, error) {
+	if len(rights.Missing(FeatureLookup)) > 0 {
+		return nil, unix.EPERM
+	}
+	return lookups(c)
+}
 
 func keepLookups(p *Probe, c *ebpf.Collection) error {
 	p.lookups = c.Programs

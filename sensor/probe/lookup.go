@@ -95,8 +95,10 @@ func decodeExec(sample []byte) (pid uint32, ok bool) {
 	return (*bpf.ExecNvExec)(unsafe.Pointer(unsafe.SliceData(sample))).Tgid, true
 }
 
-// The programs of [FeatureLookup].
+// The programs of [FeatureLookup], and its hook on kernels from 6.6 on.
 const (
+	hookMulti = "uprobe.multi/getaddrinfo"
+
 	getaddrinfoBegan = "getaddrinfo_began"
 	getaddrinfoEnded = "getaddrinfo_ended"
 )
@@ -106,8 +108,7 @@ var ErrNoLookups = errors.New("the kernel has no programs for it")
 
 // AttachLookups attaches the programs of [FeatureLookup] to getaddrinfo in a file,
 // for all processes that have it or will have it, until what it returns is closed.
-// [Lookup].Library tells of it by a number above 0. The sensor needs CAP_PERFMON for
-// it, and before Linux 5.19 CAP_BPF.
+// [Lookup].Library tells of it by a number above 0.
 func (p *Probe) AttachLookups(path string, number uint64) (io.Closer, error) {
 	if p == nil || p.lookups == nil {
 		return nil, ErrNoLookups
@@ -117,24 +118,31 @@ func (p *Probe) AttachLookups(path string, number uint64) (io.Closer, error) {
 		return nil, err
 	}
 	// The beginning first: an end without its beginning would tell nothing.
-	var pair closers
-	began, err := attachUprobe(file.Uprobe, p.lookups[getaddrinfoBegan], number)
+	began, err := p.attachUprobe(file, p.lookups[getaddrinfoBegan], number, false)
 	if err != nil {
 		return nil, err
 	}
-	pair = append(pair, began)
-	ended, err := attachUprobe(file.Uretprobe, p.lookups[getaddrinfoEnded], number)
+	ended, err := p.attachUprobe(file, p.lookups[getaddrinfoEnded], number, true)
 	if err != nil {
-		return nil, errors.Join(err, pair.Close())
+		return nil, errors.Join(err, began.Close())
 	}
-	return append(closers{ended}, pair...), nil
+	return closers{ended, began}, nil
 }
 
-// attachUprobe tells the kernel the number where it takes one.
-func attachUprobe(attach func(string, *ebpf.Program, *link.UprobeOptions) (link.Link, error), program *ebpf.Program, number uint64) (link.Link, error) {
-	l, err := attach("getaddrinfo", program, &link.UprobeOptions{Cookie: number})
+// attachUprobe attaches a program to the beginning or the end of getaddrinfo, as it
+// was loaded for. It tells the kernel the number where that takes one.
+func (p *Probe) attachUprobe(file *link.Executable, program *ebpf.Program, number uint64, end bool) (link.Link, error) {
+	const function = "getaddrinfo"
+	one, multi := file.Uprobe, file.UprobeMulti
+	if end {
+		one, multi = file.Uretprobe, file.UretprobeMulti
+	}
+	if p.feature(FeatureLookup).Hook == hookMulti {
+		return multi([]string{function}, program, &link.UprobeMultiOptions{Cookies: []uint64{number}})
+	}
+	l, err := one(function, program, &link.UprobeOptions{Cookie: number})
 	if errors.Is(err, link.ErrNotSupported) {
-		l, err = attach("getaddrinfo", program, nil)
+		l, err = one(function, program, nil)
 	}
 	return l, err
 }

@@ -18,15 +18,26 @@ import (
 func newRoot(t *testing.T, dir, file string) {
 	t.Helper()
 	copied(t, file, filepath.Join(dir, "lookup"))
-	out, err := exec.Command("ldd", file).Output()
+	for _, library := range libraries(t, file) {
+		copied(t, library, filepath.Join(dir, library))
+	}
+}
+
+// libraries of a program of glibc, with its loader, which says so.
+func libraries(t *testing.T, file string) (paths []string) {
+	t.Helper()
+	command := exec.Command(file)
+	command.Env = append(os.Environ(), "LD_TRACE_LOADED_OBJECTS=1")
+	out, err := command.Output()
 	if err != nil {
 		t.Skipf("asking for the libraries of %s: %v", file, err)
 	}
 	for word := range strings.FieldsSeq(string(out)) {
 		if strings.HasPrefix(word, "/") {
-			copied(t, word, filepath.Join(dir, word))
+			paths = append(paths, word)
 		}
 	}
+	return paths
 }
 
 // mounted is a directory on which something is mounted until it is unmounted, at the
@@ -75,13 +86,9 @@ func (w *watcher) gone(is func(*Library) bool) {
 // lib is where newRoot puts the libc of a program.
 func lib(t *testing.T, file string) string {
 	t.Helper()
-	out, err := exec.Command("ldd", file).Output()
-	if err != nil {
-		t.Skip(err)
-	}
-	for word := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(word, "/") && isLibc([]byte(word)) {
-			return word
+	for _, path := range libraries(t, file) {
+		if isLibc([]byte(path)) {
+			return path
 		}
 	}
 	t.Skipf("%s has no libc", file)
@@ -142,7 +149,7 @@ func TestTwins(t *testing.T) {
 	image, empty := t.TempDir(), t.TempDir()
 	newRoot(t, image, file)
 	one, other := mounted(t, "overlay", "lowerdir="+empty+":"+image), mounted(t, "overlay", "lowerdir="+empty+":"+image)
-	libraries := func() (n int) {
+	count := func() (n int) {
 		for _, l := range w.finder.State().Libraries {
 			if strings.HasPrefix(l.Path, one) || strings.HasPrefix(l.Path, other) {
 				n++
@@ -153,14 +160,14 @@ func TestTwins(t *testing.T) {
 	s := w.in(t)
 	releases := []func(){s.hold(inRoot(one, "wait")), s.hold(inRoot(other, "wait"))}
 	testbin.Eventually(t, patience, func() string {
-		if n := libraries(); n != 2 {
+		if n := count(); n != 2 {
 			return fmt.Sprintf("two libcs, not %d", n)
 		}
 		return ""
 	})
 	s.runIn(inRoot(one, "node", "127.0.0.1", "80"))
 	testbin.Eventually(t, patience, func() string {
-		if n := libraries(); n != 1 {
+		if n := count(); n != 1 {
 			return fmt.Sprintf("one libc, not %d", n)
 		}
 		return ""
@@ -171,7 +178,7 @@ func TestTwins(t *testing.T) {
 		release()
 	}
 	testbin.Eventually(t, patience, func() string {
-		if n := libraries(); n != 0 {
+		if n := count(); n != 0 {
 			return fmt.Sprintf("that %d libcs are let go", n)
 		}
 		return ""

@@ -98,11 +98,12 @@ int getaddrinfo_began(struct pt_regs *registers)
 	return 0;
 }
 
+/* Of an empty string older kernels say that it has 0 bytes, newer ones 1. */
 #define read_text(l, text, from)                                                              \
 	do {                                                                                  \
 		long n = (from) ? bpf_probe_read_user_str((l)->text, sizeof((l)->text), (void *)(from)) : 0; \
 		(l)->text##_length = n > 0 ? n - 1 : 0;                                       \
-		(l)->text##_state = !(from) ? NV_TEXT_NULL : n > 0 ? NV_TEXT_READ : NV_TEXT_UNREAD; \
+		(l)->text##_state = !(from) ? NV_TEXT_NULL : n >= 0 ? NV_TEXT_READ : NV_TEXT_UNREAD; \
 	} while (0)
 
 /* read_address returns whether there is one, of a family that is told. */

@@ -99,15 +99,15 @@ func TestNoLibc(t *testing.T) {
 		name, content string
 		size          int64
 		want          error
-		says          string
+		says, cause   string
 	}{
-		{"a text", "GROUP ( /lib/libc.so.6 )", 0, errNoELF, ""},
-		{"nothing", "", 0, errNoELF, ""},
-		{"32 bits", header(elf.ELFCLASS32, elf.EM_386), 0, errBits, ""},
-		{"another machine", header(elf.ELFCLASS64, other), 0, errMachine, ""},
-		{"too large", header(elf.ELFCLASS64, self.Machine), largest + 1, errSize, ""},
-		{"no section", header(elf.ELFCLASS64, self.Machine), 0, nil, "getaddrinfo"},
-		{"sections beyond the end", string(lying), 0, nil, "parse ELF file"},
+		{"a text", "GROUP ( /lib/libc.so.6 )", 0, errNoELF, "", CauseUnfit},
+		{"nothing", "", 0, errNoELF, "", CauseUnfit},
+		{"32 bits", header(elf.ELFCLASS32, elf.EM_386), 0, errBits, "", CauseBits},
+		{"another machine", header(elf.ELFCLASS64, other), 0, errMachine, "", CauseMachine},
+		{"too large", header(elf.ELFCLASS64, self.Machine), largest + 1, errSize, "", CauseUnfit},
+		{"no section", header(elf.ELFCLASS64, self.Machine), 0, nil, "getaddrinfo", CauseUnfit},
+		{"sections beyond the end", string(lying), 0, nil, "parse ELF file", CauseUnfit},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -120,6 +120,8 @@ func TestNoLibc(t *testing.T) {
 				t.Fatalf("it is taken for %v", found)
 			case tt.want != nil && !errors.Is(found[0].Err, tt.want), !strings.Contains(found[0].Err.Error(), tt.says):
 				t.Errorf("%v, want %v %s", found[0].Err, tt.want, tt.says)
+			case f.State().Untold()[tt.cause] == 0:
+				t.Errorf("it is counted as %s, want %s", cause(found[0].Err), tt.cause)
 			}
 		})
 	}
@@ -148,7 +150,7 @@ func TestNoLibc(t *testing.T) {
 		}
 		f := New("/proc", p, slog.New(slog.DiscardHandler))
 		f.Look()
-		if s := f.State(); len(s.Libraries) != Most || s.Beyond < 10 {
+		if s := f.State(); len(s.Libraries) != Most || s.Beyond < 10 || s.Untold()[CauseRoom] != s.Beyond {
 			t.Errorf("%d libcs and %d beyond", len(s.Libraries), s.Beyond)
 		}
 	})

@@ -5,6 +5,7 @@ package libc
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/process/procdir"
@@ -43,6 +45,35 @@ type Library struct {
 	Err error
 }
 
+// Causes for which nothing is told of a libc, as in metrics.
+const (
+	CauseBits    = "libc_32_bit"
+	CauseMachine = "libc_other_machine"
+	CauseUnfit   = "libc_unfit"   // it is none, or has no getaddrinfo
+	CauseRefused = "libc_refused" // by the kernel
+	CauseDenied  = "libc_denied"  // the process may not be looked at
+	CauseRoom    = "libc_no_room" // there are more than [Most]
+)
+
+// Causes lists every cause, for metrics that start at zero.
+func Causes() []string {
+	return []string{CauseBits, CauseMachine, CauseUnfit, CauseRefused, CauseDenied, CauseRoom}
+}
+
+// cause of an error of a library.
+func cause(err error) string {
+	var malformed *elf.FormatError
+	switch {
+	case errors.Is(err, errBits):
+		return CauseBits
+	case errors.Is(err, errMachine):
+		return CauseMachine
+	case errors.Is(err, errSize), errors.Is(err, errNoELF), errors.Is(err, link.ErrNoSymbol), errors.As(err, &malformed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return CauseUnfit
+	}
+	return CauseRefused
+}
+
 // State is what became of all libcs, as of the last look.
 type State struct {
 	Libraries []Library
@@ -52,6 +83,22 @@ type State struct {
 	Beyond int
 	// paths of the libcs that are attached, by number.
 	paths map[uint64]string
+}
+
+// Untold counts libcs, or processes, of which nothing is told now, by cause.
+func (s *State) Untold() map[string]int {
+	counts := map[string]int{}
+	for _, cause := range Causes() {
+		counts[cause] = 0
+	}
+	for _, l := range s.Libraries {
+		if l.Err != nil {
+			counts[cause(l.Err)]++
+		}
+	}
+	counts[CauseDenied] += s.Denied
+	counts[CauseRoom] += s.Beyond
+	return counts
 }
 
 // Finder finds them. All but Run may be called by others at any time.

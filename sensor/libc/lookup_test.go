@@ -37,6 +37,7 @@ var lookups = []struct {
 	{"a call in a call", []string{"nested", "mute.test"}, []string{"127.0.0.9 - ok [127.0.0.9]", "mute.test - EAI_AGAIN []"}, nil},
 	{"a fork in a call", []string{"split", "mute.test"}, []string{"mute.test - EAI_AGAIN []"}, nil},
 	{"an exec in a call", []string{"exec", "mute.test"}, []string{"127.0.0.1 - ok [127.0.0.1]"}, nil},
+	{"a thread that is cancelled in a call", []string{"cancel", "mute.test"}, []string{"127.0.0.1 - ok [127.0.0.1]"}, nil},
 	{"a filter of system calls", []string{"sandbox"}, []string{"127.0.0.1 - ok [127.0.0.1]"}, nil},
 	{"names that are none", []string{"odd"}, []string{longest + " - EAI_NONAME []", strings.Repeat("b", 263) + " - EAI_NONAME []",
 		"bücher.\xff.invalid - EAI_NONAME []", " - EAI_NONAME []"}, nil},

@@ -171,6 +171,37 @@ static void wait_ms(int ms)
 	nanosleep(&time, NULL);
 }
 
+static int cleaned;
+
+static void clean(void *unused)
+{
+	(void)unused;
+	cleaned = 1;
+}
+
+static void *wait_to_be_cancelled(void *mute)
+{
+	pthread_cleanup_push(clean, NULL);
+	lookup(mute, NULL, AF_INET, SOCK_STREAM);
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+/* A thread that is cancelled in a call, and has something to clean. */
+static void cancels(char *mute)
+{
+	pthread_t thread;
+	void *result;
+
+	pthread_create(&thread, NULL, wait_to_be_cancelled, mute);
+	wait_ms(100);
+	pthread_cancel(thread);
+	pthread_join(thread, &result);
+	check(result != PTHREAD_CANCELED, 0);
+	check(cleaned, 1);
+	check(lookup(here, NULL, AF_INET, SOCK_STREAM), 0);
+}
+
 static void execs(char *self, char *mute)
 {
 	pthread_t thread;
@@ -294,6 +325,8 @@ int main(int argc, char **argv)
 		nests(arg);
 	else if (!strcmp(what, "split"))
 		splits(arg);
+	else if (!strcmp(what, "cancel"))
+		cancels(arg);
 	else if (!strcmp(what, "exec"))
 		execs(argv[0], arg);
 	else if (!strcmp(what, "dlopen"))

@@ -102,7 +102,7 @@ func compile(t *testing.T, dir string) map[string]string {
 		}
 		name := compiler + "-lookup"
 		path := filepath.Join(dir, name)
-		if out, err := exec.Command(compiler, "-O2", "-pthread", "-o", path, "../../sensor/libc/testdata/lookup.c").CombinedOutput(); err != nil {
+		if out, err := exec.Command(compiler, "-O2", "-fexceptions", "-pthread", "-o", path, "../../sensor/libc/testdata/lookup.c").CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", compiler, err, out)
 		}
 		files["programs/"+name] = path

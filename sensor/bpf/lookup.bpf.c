@@ -162,10 +162,9 @@ static __always_inline void read_addresses(struct nv_lookup *l, __u64 entry)
 	l->more = entry != 0;
 }
 
-SEC("uretprobe/getaddrinfo")
-int getaddrinfo_ended(struct pt_regs *registers)
+static __always_inline int ended(struct pt_regs *registers, __u64 stack)
 {
-	struct call_key key = { .thread = bpf_get_current_pid_tgid(), .stack = STACK_RETURNED(registers) };
+	struct call_key key = { .thread = bpf_get_current_pid_tgid(), .stack = stack };
 	struct call *c = bpf_map_lookup_elem(&calls, &key);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct nv_lookup *l;
@@ -204,6 +203,20 @@ int getaddrinfo_ended(struct pt_regs *registers)
 done:
 	bpf_map_delete_elem(&calls, &key);
 	return 0;
+}
+
+/* At the instruction by which the function returns. */
+SEC("uprobe/getaddrinfo")
+int getaddrinfo_returns(struct pt_regs *registers)
+{
+	return ended(registers, STACK_CALLED(registers));
+}
+
+/* After it, where that instruction could not be found. */
+SEC("uretprobe/getaddrinfo")
+int getaddrinfo_returned(struct pt_regs *registers)
+{
+	return ended(registers, STACK_RETURNED(registers));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -89,14 +89,15 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	LookupMapCalls             = "calls"
-	LookupMapEvents            = "events"
-	LookupMapLosses            = "losses"
-	LookupMapProcesses         = "processes"
-	LookupProgGetaddrinfoBegan = "getaddrinfo_began"
-	LookupProgGetaddrinfoEnded = "getaddrinfo_ended"
-	LookupVarDescribed         = "described"
-	LookupVarDescribedLookup   = "described_lookup"
+	LookupMapCalls                = "calls"
+	LookupMapEvents               = "events"
+	LookupMapLosses               = "losses"
+	LookupMapProcesses            = "processes"
+	LookupProgGetaddrinfoBegan    = "getaddrinfo_began"
+	LookupProgGetaddrinfoReturned = "getaddrinfo_returned"
+	LookupProgGetaddrinfoReturns  = "getaddrinfo_returns"
+	LookupVarDescribed            = "described"
+	LookupVarDescribedLookup      = "described_lookup"
 )
 
 // LoadLookup returns the embedded CollectionSpec for Lookup.
@@ -141,8 +142,9 @@ type LookupSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LookupProgramSpecs struct {
-	GetaddrinfoBegan *ebpf.ProgramSpec `ebpf:"getaddrinfo_began"`
-	GetaddrinfoEnded *ebpf.ProgramSpec `ebpf:"getaddrinfo_ended"`
+	GetaddrinfoBegan    *ebpf.ProgramSpec `ebpf:"getaddrinfo_began"`
+	GetaddrinfoReturned *ebpf.ProgramSpec `ebpf:"getaddrinfo_returned"`
+	GetaddrinfoReturns  *ebpf.ProgramSpec `ebpf:"getaddrinfo_returns"`
 }
 
 // LookupMapSpecs contains maps before they are loaded into the kernel.
@@ -210,14 +212,16 @@ type LookupVariables struct {
 //
 // It can be passed to LoadLookupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LookupPrograms struct {
-	GetaddrinfoBegan *ebpf.Program `ebpf:"getaddrinfo_began"`
-	GetaddrinfoEnded *ebpf.Program `ebpf:"getaddrinfo_ended"`
+	GetaddrinfoBegan    *ebpf.Program `ebpf:"getaddrinfo_began"`
+	GetaddrinfoReturned *ebpf.Program `ebpf:"getaddrinfo_returned"`
+	GetaddrinfoReturns  *ebpf.Program `ebpf:"getaddrinfo_returns"`
 }
 
 func (p *LookupPrograms) Close() error {
 	return _LookupClose(
 		p.GetaddrinfoBegan,
-		p.GetaddrinfoEnded,
+		p.GetaddrinfoReturned,
+		p.GetaddrinfoReturns,
 	)
 }
 

@@ -318,7 +318,9 @@ func compiled(t testing.TB, compiler, source string, flags ...string) string {
 		t.Skipf("%v: nothing can be compiled for it", err)
 	}
 	file := filepath.Join(t.TempDir(), name)
-	build := exec.Command(compiler, append([]string{"-O2", "-Wall", "-Werror", "-pthread", "-o", file, filepath.Join("testdata", source)}, flags...)...)
+	// With exceptions, as C++ has them: a thread that is cancelled then finds what it has
+	// to clean by walking its stack.
+	build := exec.Command(compiler, append([]string{"-O2", "-Wall", "-Werror", "-fexceptions", "-pthread", "-o", file, filepath.Join("testdata", source)}, flags...)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", build, err, out)
 	}

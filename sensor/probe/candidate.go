@@ -177,7 +177,7 @@ func loadLookupMulti() (*ebpf.CollectionSpec, error) {
 }
 
 // lookups attaches nothing yet: to which files is not known before libcs are found.
-func lookups(*ebpf.Collection) ([]link.Link, error) { return nil, returnsAreSafe() }
+func lookups(*ebpf.Collection) ([]link.Link, error) { return nil, nil }
 
 func lookupsByPerf(c *ebpf.Collection) ([]link.Link, error) {
 	if len(rights.Missing(FeatureLookup)) > 0 {
@@ -187,7 +187,7 @@ func lookupsByPerf(c *ebpf.Collection) ([]link.Link, error) {
 }
 
 func keepLookups(p *Probe, c *ebpf.Collection) error {
-	p.lookups = c.Programs
+	p.lookups, p.unsafeReturns = c.Programs, returnsAreSafe()
 	return nil
 }
 

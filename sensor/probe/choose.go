@@ -245,8 +245,6 @@ func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, errReturns):
-		return "a kernel with the fix: 6.14, or a later one of the series 6.12"
 	case errors.Is(err, errSilent):
 		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

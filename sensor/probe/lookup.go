@@ -99,9 +99,13 @@ func decodeExec(sample []byte) (pid uint32, ok bool) {
 const (
 	hookMulti = "uprobe.multi/getaddrinfo"
 
-	getaddrinfoBegan = "getaddrinfo_began"
-	getaddrinfoEnded = "getaddrinfo_ended"
+	getaddrinfoBegan    = "getaddrinfo_began"
+	getaddrinfoReturns  = "getaddrinfo_returns"
+	getaddrinfoReturned = "getaddrinfo_returned"
 )
+
+// lookupFunction is what the programs are attached to.
+const lookupFunction = "getaddrinfo"
 
 // ErrNoLookups says that [FeatureLookup] is off.
 var ErrNoLookups = errors.New("the kernel has no programs for it")
@@ -109,6 +113,10 @@ var ErrNoLookups = errors.New("the kernel has no programs for it")
 // AttachLookups attaches the programs of [FeatureLookup] to getaddrinfo in a file,
 // for all processes that have it or will have it, until what it returns is closed.
 // [Lookup].Library tells of it by a number above 0.
+//
+// The end of a call is seen at the instructions that return from it. Where these
+// cannot be found, the kernel is to put an address of its own in the place of the
+// return address: docs/lookups.md says what that may do to a program.
 func (p *Probe) AttachLookups(path string, number uint64) (io.Closer, error) {
 	if p == nil || p.lookups == nil {
 		return nil, ErrNoLookups
@@ -118,31 +126,62 @@ func (p *Probe) AttachLookups(path string, number uint64) (io.Closer, error) {
 		return nil, err
 	}
 	// The beginning first: an end without its beginning would tell nothing.
-	began, err := p.attachUprobe(file, p.lookups[getaddrinfoBegan], number, false)
+	began, err := p.attachUprobe(file.Uprobe, file.UprobeMulti, getaddrinfoBegan, number)
 	if err != nil {
 		return nil, err
 	}
-	ended, err := p.attachUprobe(file, p.lookups[getaddrinfoEnded], number, true)
-	if err != nil {
-		return nil, errors.Join(err, began.Close())
+	all := closers{began}
+	returns, err := returnsOf(path)
+	if err == nil {
+		err = p.attachReturns(&all, file, returns, number)
+	} else {
+		p.log.Debug("The end of getaddrinfo is seen by a probe of its return address", "file", path, "why", err)
+		if err = p.unsafeReturns; err == nil {
+			var returned link.Link
+			if returned, err = p.attachUprobe(file.Uretprobe, file.UretprobeMulti, getaddrinfoReturned, number); err == nil {
+				all = append(all, returned)
+			}
+		}
 	}
-	return closers{ended, began}, nil
+	if err != nil {
+		return nil, errors.Join(err, all.Close())
+	}
+	return all, nil
 }
 
-// attachUprobe attaches a program to the beginning or the end of getaddrinfo, as it
-// was loaded for. It tells the kernel the number where that takes one.
-func (p *Probe) attachUprobe(file *link.Executable, program *ebpf.Program, number uint64, end bool) (link.Link, error) {
-	const function = "getaddrinfo"
-	one, multi := file.Uprobe, file.UprobeMulti
-	if end {
-		one, multi = file.Uretprobe, file.UretprobeMulti
+// attachReturns attaches the program to each instruction that returns.
+func (p *Probe) attachReturns(all *closers, file *link.Executable, returns []uint64, number uint64) error {
+	for _, at := range returns {
+		one := func(_ string, program *ebpf.Program, options *link.UprobeOptions) (link.Link, error) {
+			if options == nil {
+				options = &link.UprobeOptions{}
+			}
+			options.Address = at
+			return file.Uprobe("", program, options)
+		}
+		multi := func(_ []string, program *ebpf.Program, options *link.UprobeMultiOptions) (link.Link, error) {
+			options.Addresses = []uint64{at}
+			return file.UprobeMulti(nil, program, options)
+		}
+		l, err := p.attachUprobe(one, multi, getaddrinfoReturns, number)
+		if err != nil {
+			return err
+		}
+		*all = append(*all, l)
 	}
+	return nil
+}
+
+// attachUprobe attaches a program in one way or in the other, for which it was
+// loaded. It tells the kernel the number where that takes one.
+func (p *Probe) attachUprobe(one func(string, *ebpf.Program, *link.UprobeOptions) (link.Link, error),
+	multi func([]string, *ebpf.Program, *link.UprobeMultiOptions) (link.Link, error), program string, number uint64) (link.Link, error) {
 	if p.feature(FeatureLookup).Hook == hookMulti {
-		return multi([]string{function}, program, &link.UprobeMultiOptions{Cookies: []uint64{number}})
+		return multi([]string{lookupFunction}, p.lookups[program], &link.UprobeMultiOptions{Cookies: []uint64{number}})
 	}
-	l, err := one(function, program, &link.UprobeOptions{Cookie: number})
+	l, err := one(lookupFunction, p.lookups[program], &link.UprobeOptions{Cookie: number})
 	if errors.Is(err, link.ErrNotSupported) {
-		l, err = one(function, program, nil)
+		l, err = one(lookupFunction, p.lookups[program], nil)
 	}
 	return l, err
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errReturns is why a kernel must not be asked for the end of a function.
-var errReturns = errors.New("on this kernel a probe of a function's end kills programs that have a filter of system calls")
+// errReturns is why a kernel must not be asked to change a return address.
+var errReturns = errors.New("the instructions that return from getaddrinfo are not found, and on this kernel a probe of its return address kills programs that have a filter of system calls: Linux 6.14 does not, nor do later releases of 6.12 and 6.13")
 
 // sysUretprobe is the system call by which a function returns that has such a probe,
 // on x86-64 since Linux 6.11. Programs cannot use it themselves. Until 6.14 (commit

@@ -31,7 +31,7 @@ var on = []struct {
 var kernelTests = map[string]string{
 	"":       "TestHappenings|TestListen|TestUDPConnect|TestUring|TestLSM|TestLiveFlows|TestOlderConnections|TestMissedEnd|TestEnds|TestFlood",
 	"probe":  ".",
-	"libc":   "TestLookups|TestRoot|TestExec|TestTwins|TestReplaced",
+	"libc":   "TestLookups|TestReturnAddress|TestRoot|TestExec|TestTwins|TestReplaced",
 	"socket": "TestDiag",
 }
 

@@ -1,7 +1,12 @@
 package libc
 
 import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -73,6 +78,69 @@ func TestLookups(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReturnAddress: the same with a libc in which the end of the function cannot be
+// found, since its size is not right, so that the kernel changes the return address.
+func TestReturnAddress(t *testing.T) {
+	file := compiled(t, "gcc", "lookup.c")
+	dir := t.TempDir()
+	newRoot(t, dir, file)
+	for name, text := range etc {
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "etc"), 0o755), os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := dir + lib(t, file)
+	cutFunction(t, own)
+	w, hold := watch(t, interval), newStage(t)
+	hold.hold(inRoot(dir, "wait"))
+	w.attached(named(own))
+	for _, tt := range lookups {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.do[0] == "cancel" {
+				t.Skip("a thread that walks its stack does not get past that address: docs/lookups.md")
+			}
+			s := w.in(t)
+			s.runIn(inRoot(dir, tt.do...))
+			var lines []string
+			for _, line := range tt.get {
+				lines = append(lines, line+" by lookup")
+			}
+			w.expect(s.NS, lines...)
+		})
+	}
+}
+
+// cutFunction makes the last byte of getaddrinfo none of its own, by the symbols of a
+// libc.
+func cutFunction(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	f, err := elf.NewFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbols, err := f.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range symbols {
+		if s.Name != "getaddrinfo" {
+			continue
+		}
+		// The table begins with a symbol that is none; st_size is at 16 of 24 bytes.
+		at := int64(f.SectionByType(elf.SHT_DYNSYM).Offset) + int64(i+1)*24 + 16
+		if _, err := file.WriteAt(binary.LittleEndian.AppendUint64(nil, s.Size-1), at); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("it has no getaddrinfo")
 }
 
 // libcOf a program, as its processes have it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -80,7 +81,7 @@ var candidates = []candidate{
 	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends"), nil},
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm, nil},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed, nil},
-	{FeatureLookup, hookMulti, loadLookupMulti, lookups, keepLookups},
+	{FeatureLookup, hookMulti, loadLookupMulti, lookupsByMulti, keepLookups},
 	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookupsByPerf, keepLookups},
 	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed"), keepGeneration},
 }
@@ -176,14 +177,17 @@ func loadLookupMulti() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// lookups attaches nothing yet: to which files is not known before libcs are found.
-func lookups(*ebpf.Collection) ([]link.Link, error) { return nil, nil }
+// lookupsByMulti attaches nothing yet: to which files is not known before libcs are
+// found. A kernel without such links, one before 6.6, loads the programs all the same.
+func lookupsByMulti(*ebpf.Collection) ([]link.Link, error) {
+	return nil, features.HaveBPFLinkUprobeMulti()
+}
 
-func lookupsByPerf(c *ebpf.Collection) ([]link.Link, error) {
+func lookupsByPerf(*ebpf.Collection) ([]link.Link, error) {
 	if len(rights.Missing(FeatureLookup)) > 0 {
 		return nil, unix.EPERM
 	}
-	return lookups(c)
+	return nil, nil
 }
 
 func keepLookups(p *Probe, c *ebpf.Collection) error {

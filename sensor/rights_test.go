@@ -372,6 +372,8 @@ func lostWithout(name string, root reported) (lost []string) {
 			// They need it for the tracepoints alone, which fexit can stand in for.
 			forTracepoints := (feature == "accept" || feature == "connect") && r.Instead == ""
 			spared := forTracepoints && (fexit || name == "CAP_SYS_ADMIN" && hostHasTracefs())
+			// Links of several uprobes do without it.
+			spared = spared || feature == "dns_lookup" && r.Instead == "" && strings.HasPrefix(root.off[feature].Hook, "uprobe.multi/")
 			if root.off[feature].Off == "" && !spared {
 				lost = append(lost, feature)
 			}

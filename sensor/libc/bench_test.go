@@ -1,6 +1,7 @@
 package libc
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -17,11 +18,11 @@ import (
 const rounds = 15
 
 // times runs a program that says how many nanoseconds something takes.
-func times(b *testing.B, arguments ...string) float64 {
+func times(b *testing.B, command *exec.Cmd) float64 {
 	b.Helper()
-	out, err := exec.Command(arguments[0], arguments[1:]...).CombinedOutput()
+	out, err := command.CombinedOutput()
 	if err != nil {
-		b.Fatalf("%q: %v: %s", arguments, err, out)
+		b.Fatalf("%v: %v: %s", command, err, out)
 	}
 	ns, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 	if err != nil {
@@ -71,25 +72,34 @@ func openProbe(b *testing.B, leftOut ...string) *probe.Probe {
 	return p
 }
 
-// BenchmarkLookups: what a call of getaddrinfo takes with the probes and without.
+// BenchmarkLookups: what a call of getaddrinfo takes with the probes and without, by
+// the instruction that returns and by the return address.
 func BenchmarkLookups(b *testing.B) {
 	file := compiled(b, "gcc", "lookup.c")
-	for _, name := range []string{"127.0.0.1", "localhost"} {
-		b.Run(name, func(b *testing.B) {
-			p := openProbe(b)
-			compare(b, func() float64 { return times(b, file, "bench", name, "5000") }, func() func() { return func() {} }, func() func() {
-				probes, err := p.AttachLookups(libcPath, 1)
-				if err != nil {
-					b.Fatal(err)
-				}
-				return closing(b, probes)
+	for _, end := range []string{"instruction", "address"} {
+		dir := b.TempDir()
+		newRoot(b, dir, file)
+		library := dir + lib(b, file)
+		if end == "address" {
+			cutFunction(b, library)
+		}
+		if err := errors.Join(os.Mkdir(dir+"/etc", 0o755), os.WriteFile(dir+"/etc/hosts", []byte(etc["hosts"]), 0o644)); err != nil {
+			b.Fatal(err)
+		}
+		for _, name := range []string{"127.0.0.1", "localhost"} {
+			b.Run(end+"/"+name, func(b *testing.B) {
+				p := openProbe(b)
+				compare(b, func() float64 { return times(b, inRoot(dir, "bench", name, "3000")) }, func() func() { return func() {} }, func() func() {
+					probes, err := p.AttachLookups(library, 1)
+					if err != nil {
+						b.Fatal(err)
+					}
+					return closing(b, probes)
+				})
 			})
-		})
+		}
 	}
 }
-
-// libcPath is that of the host's libc.
-const libcPath = "/lib/x86_64-linux-gnu/libc.so.6"
 
 func closing(b *testing.B, c io.Closer) func() {
 	return func() {
@@ -106,11 +116,11 @@ func BenchmarkExec(b *testing.B) {
 	enter := func(leftOut ...string) func() func() {
 		return func() func() {
 			p := probe.Open(slog.New(slog.DiscardHandler), leftOut...)
-			times(b, file, "spawn", "/bin/true", "100") // until what loading left behind is done
+			times(b, exec.Command(file, "spawn", "/bin/true", "100")) // until what loading left behind is done
 			return closing(b, p)
 		}
 	}
-	compare(b, func() float64 { return times(b, file, "spawn", "/bin/true", "500") }, enter(probe.FeatureExec), enter())
+	compare(b, func() float64 { return times(b, exec.Command(file, "spawn", "/bin/true", "500")) }, enter(probe.FeatureExec), enter())
 }
 
 // BenchmarkLook: a look at all processes of this host, none of which is new.

@@ -15,7 +15,7 @@ import (
 )
 
 // newRoot is a directory with a program and all that it loads.
-func newRoot(t *testing.T, dir, file string) {
+func newRoot(t testing.TB, dir, file string) {
 	t.Helper()
 	copied(t, file, filepath.Join(dir, "lookup"))
 	for _, library := range libraries(t, file) {
@@ -24,7 +24,7 @@ func newRoot(t *testing.T, dir, file string) {
 }
 
 // libraries of a program of glibc, with its loader, which says so.
-func libraries(t *testing.T, file string) (paths []string) {
+func libraries(t testing.TB, file string) (paths []string) {
 	t.Helper()
 	command := exec.Command(file)
 	command.Env = append(os.Environ(), "LD_TRACE_LOADED_OBJECTS=1")
@@ -84,7 +84,7 @@ func (w *watcher) gone(is func(*Library) bool) {
 }
 
 // lib is where newRoot puts the libc of a program.
-func lib(t *testing.T, file string) string {
+func lib(t testing.TB, file string) string {
 	t.Helper()
 	for _, path := range libraries(t, file) {
 		if isLibc([]byte(path)) {

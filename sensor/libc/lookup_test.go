@@ -114,7 +114,7 @@ func TestReturnAddress(t *testing.T) {
 
 // cutFunction makes the last byte of getaddrinfo none of its own, by the symbols of a
 // libc.
-func cutFunction(t *testing.T, path string) {
+func cutFunction(t testing.TB, path string) {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -104,6 +104,6 @@ var connectionFields = slices.Concat([]Field{
 	{Column: "duration_source", Attribute: AttrDurationSource, Scope: ScopeRecord, Source: "how duration_secs is known",
 		Null: unknownDuration, at: of(func(c *Connection) any { return &c.DurationSource })},
 	{Column: "remote_name", Attribute: AttrPeerName, Scope: ScopeRecord, Source: "names that the host's processes looked up",
-		Null: "no name is known (always, until there are DNS events)", at: of(func(c *Connection) any { return &c.RemoteName })},
+		Null: "no name is known", at: of(func(c *Connection) any { return &c.RemoteName })},
 	connectionID(of(func(c *Connection) any { return &c.ConnectionID })),
 }, tcpFields(func(e Event) *TCP { return &e.(*Connection).TCP }))

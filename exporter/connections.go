@@ -14,8 +14,13 @@ var connectionMetrics = family{
 		if s.Snapshot == nil {
 			return
 		}
-		for key, n := range countConnections(s.Snapshot.Connections) {
-			emit(connections, n, key[0], key[1], key[2])
+		for _, c := range drawnConnections {
+			if s.Snapshot.Connections[c] == 0 {
+				emit(connections, 0, c.State, c.Family, c.Direction)
+			}
+		}
+		for c, n := range s.Snapshot.Connections {
+			emit(connections, float64(n), c.State, c.Family, c.Direction)
 		}
 		emit(timeWait, float64(s.Snapshot.Heartbeat.TimeWait))
 	},
@@ -23,17 +28,14 @@ var connectionMetrics = family{
 
 var addressFamilies = []string{"ipv4", "ipv6"}
 
-// countConnections counts by state, family and direction. The combinations that
-// people draw and compare are there with 0 too.
-func countConnections(rows []*event.Connection) map[[3]string]float64 {
-	counts := map[[3]string]float64{}
+var directions = []string{event.DirectionInbound, event.DirectionOutbound, event.DirectionUnknown}
+
+// drawnConnections are what people draw and compare: they are there with 0 too.
+var drawnConnections = func() (list []event.ConnectionCount) {
 	for _, family := range addressFamilies {
-		for _, direction := range []string{event.DirectionInbound, event.DirectionOutbound, event.DirectionUnknown} {
-			counts[[3]string{"established", family, direction}] = 0
+		for _, direction := range directions {
+			list = append(list, event.ConnectionCount{State: "established", Family: family, Direction: direction})
 		}
 	}
-	for _, c := range rows {
-		counts[[3]string{c.State, c.Family, c.Direction}]++
-	}
-	return counts
-}
+	return list
+}()

@@ -18,8 +18,10 @@ var flowMetrics = family{
 			return
 		}
 		if s.Snapshot != nil {
-			for key, n := range countFlows(s.Snapshot.Flows) {
-				emit(flows, n, key[0], key[1])
+			for _, state := range []string{event.FlowEstablished, event.FlowHalfClosed} {
+				for _, direction := range directions {
+					emit(flows, float64(s.Snapshot.Flows[event.FlowCount{State: state, Direction: direction}]), state, direction)
+				}
 			}
 		}
 		for kind, n := range s.Kernel.Events {
@@ -32,18 +34,4 @@ var flowMetrics = family{
 			emit(difference, float64(n), name)
 		}
 	},
-}
-
-// countFlows counts by state and direction; every combination is there.
-func countFlows(rows []*event.Flow) map[[2]string]float64 {
-	counts := map[[2]string]float64{}
-	for _, state := range []string{event.FlowEstablished, event.FlowHalfClosed} {
-		for _, direction := range []string{event.DirectionInbound, event.DirectionOutbound, event.DirectionUnknown} {
-			counts[[2]string{state, direction}] = 0
-		}
-	}
-	for _, f := range rows {
-		counts[[2]string{f.State, f.Direction}]++
-	}
-	return counts
 }

@@ -32,24 +32,18 @@ var listenerMetrics = family{
 		if s.Snapshot == nil {
 			return
 		}
-		all, short, fixed := map[[2]string]float64{}, map[string]float64{}, map[uint16]float64{}
-		for _, l := range s.Snapshot.Listeners {
-			all[[2]string{l.Transport, l.Family}]++
-			if l.Ephemeral {
-				short[l.Family]++
-			}
-			if l.Transport == event.TransportUDP {
-				fixed[l.LocalPort]++
-			}
-		}
 		for _, family := range addressFamilies {
-			emit(ephemeral, short[family], family)
 			for _, transport := range []string{event.TransportTCP, event.TransportUDP} {
-				emit(listeners, all[[2]string{transport, family}], transport, family)
+				lasting := s.Snapshot.Listeners[event.ListenerCount{Transport: transport, Family: family}]
+				short := s.Snapshot.Listeners[event.ListenerCount{Transport: transport, Family: family, Ephemeral: true}]
+				emit(listeners, float64(lasting+short), transport, family)
+				if transport == event.TransportUDP {
+					emit(ephemeral, float64(short), family)
+				}
 			}
 		}
 		for _, service := range telecomServices {
-			emit(telecom, fixed[service.port], service.name, strconv.Itoa(int(service.port)))
+			emit(telecom, float64(s.Snapshot.UDPPorts[service.port]), service.name, strconv.Itoa(int(service.port)))
 		}
 	},
 }

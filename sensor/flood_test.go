@@ -89,7 +89,7 @@ func TestFlood(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
 			t.Error(err)
 		}
 	})

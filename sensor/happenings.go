@@ -12,6 +12,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/bpf"
+	"github.com/netview-project/netview/sensor/dns"
 	"github.com/netview-project/netview/sensor/flow"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
@@ -44,6 +45,7 @@ type happenings struct {
 	listens  arena[event.NetworkListen]
 	ends     arena[event.NetworkFlow]
 	lsm      arena[event.LSMNetConnect]
+	naming
 }
 
 // arena gives places for events of one kind, as many as are appended at once.
@@ -70,10 +72,12 @@ func newHappenings(resource event.Resource, processes *process.Table, append fun
 		panic(err) // of a size below 1
 	}
 	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}}
-	for _, kind := range []event.Kind{event.KindNetworkConnect, event.KindNetworkAccept, event.KindNetworkListen, event.KindNetworkFlow, event.KindLSMNetConnect} {
+	for _, kind := range []event.Kind{event.KindNetworkConnect, event.KindNetworkAccept, event.KindNetworkListen, event.KindNetworkFlow, event.KindLSMNetConnect,
+		event.KindDNSQuery, event.KindDNSLookup, event.KindDNSResolution} {
 		h.made[kind] = 0
 	}
 	h.flows = flow.NewTracker(mostFlows, h.ended)
+	h.naming = newNaming(h.queried)
 	h.setClock()
 	return h
 }
@@ -141,14 +145,28 @@ func (h *happenings) appendAll() {
 	h.listens.empty()
 	h.ends.empty()
 	h.lsm.empty()
+	h.naming.empty()
 }
 
-// flush appends what was gathered.
+// flush appends what was gathered, after a look at all that the kernel had told.
 func (h *happenings) flush() {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	h.naming.tracker.Tick(bootClock() - lookTakes)
 	h.appendAll()
 	h.setClock()
+}
+
+// lookTakes bounds the time from the moment that something is told to the look at
+// which it is taken.
+const lookTakes = 100 * time.Millisecond
+
+// end appends also what cannot be completed any more.
+func (h *happenings) end() {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.naming.tracker.Close(bootClock())
+	h.appendAll()
 }
 
 func (h *happenings) connect(e *probe.Event) {
@@ -162,7 +180,17 @@ func (h *happenings) connect(e *probe.Event) {
 		began = e.Time
 	}
 	transport := transportOf(e)
-	h.make(h.connects.next(event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, ConnectionID: connectionID(s.ID)}))
+	name, named := h.names.Find(s.Netns, s.Process.PID.Value, s.Remote.Addr(), time.Duration(began))
+	s.RemoteName = name.Name
+	c := event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, RemoteName: name.Name, ConnectionID: connectionID(s.ID)}
+	h.make(h.connects.next(c))
+	if named {
+		h.resolved(&c, &name)
+	}
+	if session := dns.Session(&c); session != nil {
+		h.counters.Query(session)
+		h.make(h.queries.next(*session))
+	}
 	switch {
 	case transport != event.TransportTCP:
 	case result == event.ResultOK:
@@ -175,7 +203,7 @@ func (h *happenings) connect(e *probe.Event) {
 
 // ended makes the event of a flow that is complete.
 func (h *happenings) ended(e *flow.Ended) {
-	f := h.ends.next(event.NetworkFlow{Envelope: h.envelope(uint64(e.At)), Ends: endsOf(&e.Socket, event.TransportTCP), FinalState: e.Final, FinalDetail: e.Detail, TCP: e.TCP, ConnectionID: connectionID(e.ID)})
+	f := h.ends.next(event.NetworkFlow{Envelope: h.envelope(uint64(e.At)), Ends: endsOf(&e.Socket, event.TransportTCP), FinalState: e.Final, FinalDetail: e.Detail, TCP: e.TCP, RemoteName: e.RemoteName, ConnectionID: connectionID(e.ID)})
 	f.Direction, f.DirectionSource = e.Role.Direction()
 	if e.Counted {
 		f.BytesSent, f.BytesReceived = event.Some(e.Sent), event.Some(e.Received)
@@ -216,14 +244,25 @@ func (h *happenings) state() *event.Kernel {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	audit, totals := h.flows.Audit(), h.flows.Totals()
-	return &event.Kernel{Events: maps.Clone(h.made), BytesSent: totals.Sent, BytesReceived: totals.Received, Retransmits: totals.Retransmits,
+	k := &event.Kernel{Events: maps.Clone(h.made), BytesSent: totals.Sent, BytesReceived: totals.Received, Retransmits: totals.Retransmits,
 		Audit: map[string]uint64{"adopted": audit.Adopted, "missed_close": audit.Missed, "evicted": audit.Evicted, "untracked": audit.Untracked}}
+	if h.told {
+		k.DNS = h.counters.State()
+	}
+	return k
+}
+
+// lost counts what the kernel told and could not be followed, by cause.
+func (h *happenings) lost() map[string]uint64 {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.tracker.Lost()
 }
 
 // row of a flow in a snapshot.
 func row(heartbeat *event.Heartbeat, f *flow.Flow, now time.Duration) *event.Flow {
 	r := &event.Flow{Envelope: heartbeat.Envelope, Heartbeat: heartbeat.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
-		TCP: f.TCP, ConnectionID: connectionID(f.ID)}
+		TCP: f.TCP, RemoteName: f.RemoteName, ConnectionID: connectionID(f.ID)}
 	r.Direction, r.DirectionSource = f.Role.Direction()
 	if f.HalfClosed(now) {
 		r.State = event.FlowHalfClosed
@@ -314,8 +353,7 @@ func address(family uint16, bytes [16]uint8) netip.Addr {
 // nobody is the process of what the kernel does itself, or of what is not known.
 var nobody = &event.Process{}
 
-// process that owns the socket; nil in a flow's end where it is not known. What has
-// ended by now has at least the name and the user that the kernel told.
+// process that owns the socket; nil in a flow's end where it is not known.
 func (h *happenings) process(e *probe.Event) *event.Process {
 	if e.Tgid == 0 {
 		if e.Type == bpf.StateNvTypeNV_CLOSE {
@@ -323,28 +361,36 @@ func (h *happenings) process(e *probe.Event) *event.Process {
 		}
 		return nobody
 	}
-	a := h.answer(e)
-	name := probe.Comm(e)
-	if a != nil && a.process != nil && a.uid == e.Uid && a.process.Name == string(name) {
+	owned := e.Time
+	if e.Start != 0 {
+		owned = e.Start
+	}
+	return h.processOf(e.Tgid, e.Uid, probe.Comm(e), time.Duration(owned))
+}
+
+// processOf the kernel's words, at a time. What has ended by now has at least the
+// name and the user that these have.
+func (h *happenings) processOf(pid, uid uint32, name []byte, at time.Duration) *event.Process {
+	a := h.answer(pid, name, at)
+	if a != nil && a.process != nil && a.uid == uid && a.process.Name == string(name) {
 		return a.process
 	}
-	p := &event.Process{PID: event.Some(e.Tgid), Name: string(name), User: h.user(e.Uid)}
+	p := &event.Process{PID: event.Some(pid), Name: string(name), User: h.user(uid)}
 	if a != nil {
 		p.Binary, p.ContainerID, p.CommandLine = a.identity.Binary, a.identity.ContainerID, a.identity.CommandLine
-		a.process, a.uid = p, e.Uid
+		a.process, a.uid = p, uid
 	}
 	return p
 }
 
-// answer is about the process of an event; nil where nothing is known of it. One
-// that has ended, or has become another program since, is known as far as it was
-// met before.
-func (h *happenings) answer(e *probe.Event) *answered {
+// answer is about the process that had a pid and a name at a time; nil where nothing
+// is known of it. One that has ended, or has become another program since, is known
+// as far as it was met before.
+func (h *happenings) answer(pid uint32, name []byte, at time.Duration) *answered {
 	now := bootClock()
-	name := probe.Comm(e)
-	a, known := h.asked.Get(e.Tgid)
+	a, known := h.asked.Get(pid)
 	if !known || now-a.at > answerHolds || a.identity.Name != string(name) {
-		fresh, err := h.identify(e.Tgid)
+		fresh, err := h.identify(pid)
 		switch {
 		case err != nil && fresh.PID == 0:
 			if !known {
@@ -353,15 +399,10 @@ func (h *happenings) answer(e *probe.Event) *answered {
 		case known && a.identity.Name == string(name) && a.identity.StartTime == fresh.StartTime && fresh.Name != string(name): // by exec
 		default:
 			a = &answered{identity: fresh, at: now}
-			h.asked.Add(e.Tgid, a)
+			h.asked.Add(pid, a)
 		}
 	}
-	// The pid may have gone to another.
-	owned := e.Time
-	if e.Start != 0 {
-		owned = e.Start
-	}
-	if a.identity.StartTime > time.Duration(owned) {
+	if a.identity.StartTime > at { // the pid has gone to another
 		return nil
 	}
 	return a

@@ -82,7 +82,7 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -105,6 +105,14 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 func cloned(e event.Event) event.Event {
 	copied := reflect.New(reflect.TypeOf(e).Elem())
 	copied.Elem().Set(reflect.ValueOf(e).Elem())
+	switch c := copied.Interface().(type) {
+	case *event.DNSQuery:
+		c.Servers, c.Answers, c.AnswerTypes, c.AnswerTTLs = slices.Clone(c.Servers), slices.Clone(c.Answers), slices.Clone(c.AnswerTypes), slices.Clone(c.AnswerTTLs)
+	case *event.DNSLookup:
+		c.Addresses = slices.Clone(c.Addresses)
+	case *event.DNSResolution:
+		c.Others = slices.Clone(c.Others)
+	}
 	return copied.Interface().(event.Event)
 }
 

@@ -31,8 +31,16 @@ type Sensor struct {
 	probe     atomic.Pointer[probe.Probe]   // nil before Run, and without --ebpf
 	// happenings are nil before Run, and where the kernel tells nothing.
 	happenings atomic.Pointer[happenings]
-	newest     atomic.Pointer[found]
+	newest     atomic.Pointer[shown]
 	failures   atomic.Uint64
+}
+
+// shown is what stays of the newest heartbeat when its rows are in the spool: they
+// are the most that a sensor holds.
+type shown struct {
+	*event.Summary // nil before the first
+	collections    []event.Collection
+	churn          event.Churn
 }
 
 // New makes a sensor; it does no I/O but to ask who the host is.
@@ -62,7 +70,7 @@ func (s *Sensor) Resource() event.Resource { return s.resource }
 func (s *Sensor) State() event.State {
 	state := event.State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
 	if newest := s.newest.Load(); newest != nil {
-		state.Snapshot, state.Collections, state.Churn = newest.snapshot, newest.collections, newest.churn
+		state.Snapshot, state.Collections, state.Churn = newest.Summary, newest.collections, newest.churn
 	}
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
@@ -70,6 +78,7 @@ func (s *Sensor) State() event.State {
 	maps.Copy(state.Losses, s.probe.Load().Lost())
 	if h := s.happenings.Load(); h != nil {
 		state.Kernel = h.state()
+		maps.Copy(state.Losses, h.lost())
 	}
 	if spool := s.spool.Load(); spool != nil {
 		status := spool.Status()
@@ -149,6 +158,7 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
 	if p.Tells() {
+		h.told = p.On(probe.FeatureDNS)
 		s.happenings.Store(h)
 		s.snapshots.happenings = h
 		s.snapshots.sync = func() {
@@ -159,10 +169,10 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
-		h.flush()
+		h.end()
 	})
 	return func() {
 		cancel()
@@ -186,7 +196,7 @@ func (s *Sensor) drop(keep func() (kept []string, err error)) error {
 // warnOfRights says which features are off for want of rights, after a heartbeat.
 func (s *Sensor) warnOfRights() {
 	var features []string
-	for name, state := range s.newest.Load().snapshot.Heartbeat.Features {
+	for name, state := range s.newest.Load().Heartbeat.Features {
 		if strings.HasPrefix(state, event.FeatureOff) && len(rights.Missing(name)) > 0 {
 			features = append(features, name)
 		}
@@ -220,14 +230,18 @@ func (s *Sensor) Take() (*event.Snapshot, error) {
 func (s *Sensor) beat() error {
 	f, err := s.snapshots.take()
 	if err != nil {
+		failed := &shown{collections: f.collections}
 		if newest := s.newest.Load(); newest != nil {
-			f.snapshot, f.churn = newest.snapshot, newest.churn
+			failed.Summary, failed.churn = newest.Summary, newest.churn
 		}
-		s.newest.Store(&f)
+		s.newest.Store(failed)
 		return err
 	}
 	h := f.snapshot.Heartbeat
 	maps.Copy(h.Losses, s.probe.Load().Lost())
+	if happenings := s.happenings.Load(); happenings != nil {
+		maps.Copy(h.Losses, happenings.lost())
+	}
 	maps.Copy(h.Features, featureStates(probeFeatures(s.probe.Load())))
 	if s.probe.Load().Tells() {
 		h.Mode = event.ModeEBPF
@@ -238,7 +252,7 @@ func (s *Sensor) beat() error {
 		maps.Copy(h.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
 		spool.AppendSnapshot(f.snapshot)
 	}
-	s.newest.Store(&f)
+	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn})
 	return nil
 }
 

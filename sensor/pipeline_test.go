@@ -120,7 +120,7 @@ func TestRunWithoutCollector(t *testing.T) {
 	wait("two heartbeats", func(state event.State) bool { return state.Snapshot != nil && state.Snapshot.Heartbeat.Heartbeat >= 2 })
 	// What becomes unreadable later costs the heartbeats, not the sensor.
 	h.Must(os.RemoveAll(h.Path("100")))
-	wait("a heartbeat that failed", func(state event.State) bool { return state.Failures > 0 && len(state.Snapshot.Listeners) == 1 })
+	wait("a heartbeat that failed", func(state event.State) bool { return state.Failures > 0 && state.Snapshot.Heartbeat.TCPListeners == 1 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

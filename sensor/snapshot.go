@@ -195,6 +195,7 @@ func (s *snapshots) sighting(row *socket.Row, c *event.Connection) *flow.Sightin
 // complete a row with what is known of its flow.
 func (s *snapshots) complete(c *event.Connection, f *flow.Flow) {
 	c.Direction, c.DirectionSource = f.Role.Direction()
+	c.RemoteName = f.RemoteName
 	if f.Start != 0 {
 		c.Duration, c.DurationSource = event.Some(max(0, s.sights.now-f.Start).Round(time.Millisecond)), c.DirectionSource
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -71,6 +72,10 @@ func main() {
 	config.Version = version.Version
 	if config.Version == "" {
 		config.Version = "unknown"
+	}
+	// A guest on its host: memory counts more than the little CPU that it takes.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -11,7 +11,7 @@ import (
 func TestReady(t *testing.T) {
 	now := time.Now()
 	taken := func(age time.Duration) event.State {
-		return event.State{Snapshot: &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Timestamp: now.Add(-age)}}}}
+		return event.State{Snapshot: &event.Summary{Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Timestamp: now.Add(-age)}}}}
 	}
 	for name, tt := range map[string]struct {
 		state event.State

@@ -58,7 +58,9 @@ func (m *Machine) Run(ctx context.Context, dir string) (output []byte, err error
 		return nil, err
 	}
 	var console bytes.Buffer
-	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536",
+	// One thread for all CPUs: with one for each, a kernel that patched its own code
+	// has died of it.
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1536",
 		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)
 	qemu.Stdout, qemu.Stderr = &console, &console
 	if err := qemu.Run(); err != nil {

@@ -13,22 +13,23 @@ static __always_inline void accepted(struct sock *sk)
 	if (!is_tcp(sk))
 		return;
 	known = owner_of(sk);
-	if (known && known->role == NV_ACCEPTED && known->tgid) /* another hook has told it */
-		return;
-	if (known) {
-		o.start = known->start;
-		o.cookie = known->cookie;
+	if (known) { /* state.bpf.c has seen it begin, or another hook has told it */
+		if (known->role == NV_ACCEPTED && known->tgid)
+			return;
+		known->role = NV_ACCEPTED;
+		current_owner(known);
 	} else {
-		o.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+		known = &o;
+		o.cookie = READ(sk, __sk_common.skc_cookie.counter);
+		current_owner(&o);
+		/* One that has ended before it was accepted must not be remembered for ever. */
+		if (READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+			remember(sk, &o);
 	}
-	current_owner(&o);
-	/* One that has ended before it was accepted must not be remembered for ever. */
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
-		remember(sk, &o);
 	e = begin_event(NV_ACCEPT);
 	if (!e)
 		return;
-	copy_owner(e, &o);
+	copy_owner(e, known);
 	read_ends(e, sk);
 	send_event(e);
 }

@@ -30,9 +30,9 @@ static __always_inline void attempt_begins(struct socket *socket, const struct a
 	struct sock *sk;
 
 	/* One that goes on with an attempt that is under way is not another. */
-	if (BPF_CORE_READ(socket, state) != SS_UNCONNECTED)
+	if (READ(socket, state) != SS_UNCONNECTED)
 		return;
-	sk = BPF_CORE_READ(socket, sk);
+	sk = READ(socket, sk);
 	if (!sk || !is_tcp(sk) || (to->family != AF_INET && to->family != AF_INET6))
 		return;
 	a.sock = (__u64)sk;
@@ -58,8 +58,12 @@ static __always_inline void attempt_ended(__s64 ret)
 
 	if (!a)
 		return;
+	if (ret >= 0 || ret == -EINPROGRESS) { /* as most do: the next call of the thread takes its place */
+		a->begun = 1;
+		return;
+	}
 	sk = (struct sock *)a->sock;
-	if (!a->begun && ret < 0 && ret != -EINPROGRESS) {
+	if (!a->begun) {
 		struct owner o = { .start = a->start, .role = NV_CONNECTED };
 
 		current_owner(&o);

@@ -67,13 +67,13 @@ static __always_inline void datagram_sent(struct sock *sk, int ret)
 	struct nv_socket_event *e;
 	struct target to = {};
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED || !is_inet(sk)) /* of UDP: connected */
+	if (READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED || !is_inet(sk)) /* of UDP: connected */
 		return;
-	to.port = BPF_CORE_READ(sk, __sk_common.skc_dport);
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
+	to.port = READ(sk, __sk_common.skc_dport);
+	if (READ(sk, __sk_common.skc_family) == AF_INET6)
 		BPF_CORE_READ_INTO(&to.address, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
 	else
-		to.address[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+		to.address[0] = READ(sk, __sk_common.skc_daddr);
 	if (!is_new_target(sk, &to))
 		return;
 	o.cookie = cookie_of(sk);

@@ -34,6 +34,9 @@ static __always_inline void lose(enum nv_loss cause)
  * for the first time, which may end before it has been looked at. */
 #define WAKE_AT (64 << 10)
 
+/* Before each record: BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h */
+#define RECORD_HEADER 8
+
 struct met {
 	__u32 tgid;
 	char comm[16];
@@ -46,20 +49,17 @@ struct {
 	__type(value, __u8);
 } processes SEC(".maps");
 
-static __always_inline bool is_new(__u32 tgid, const char *comm)
+static __always_inline bool is_new(__u32 tgid, const char comm[16])
 {
 	struct met m = { .tgid = tgid };
 	__u8 known = 1;
 
+	if (!tgid)
+		return false;
 	__builtin_memcpy(m.comm, comm, sizeof(m.comm));
+	if (bpf_map_lookup_elem(&processes, &m)) /* many times cheaper than an update in vain */
+		return false;
 	return !bpf_map_update_elem(&processes, &m, &known, BPF_NOEXIST);
-}
-
-static __always_inline void submit(void *record, bool now)
-{
-	bool wake = now || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT;
-
-	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
@@ -76,8 +76,15 @@ static __always_inline struct nv_socket_event *begin_event(enum nv_type type)
 	return e;
 }
 
+/* submit a record of a size. It wakes the reader once for each WAKE_AT: one that is
+ * behind is awake, and a wakeup in vain costs as much as any. */
+static __always_inline void submit(void *record, __u32 size, bool wake)
+{
+	wake = wake || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) % WAKE_AT < RECORD_HEADER + size;
+	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
 static __always_inline void send_event(struct nv_socket_event *e)
 {
-	/* One whose connection ends was met when it connected. */
-	submit(e, e->tgid && e->type != NV_CLOSE && is_new(e->tgid, e->comm));
+	submit(e, sizeof(*e), e->type != NV_CLOSE /* it was met when it connected */ && is_new(e->tgid, e->comm));
 }

@@ -54,7 +54,7 @@ int BPF_PROG(executed, struct task_struct *task)
 	}
 	e->type = NV_EXEC;
 	e->tgid = BPF_CORE_READ(task, tgid);
-	submit(e, true);
+	submit(e, sizeof(*e), true);
 	return 0;
 }
 

@@ -30,8 +30,9 @@ type ExecNvLoss uint32
 const (
 	ExecNvLossNV_LOST_RING_FULL     ExecNvLoss = 0
 	ExecNvLossNV_LOST_OWNERS_FULL   ExecNvLoss = 1
-	ExecNvLossNV_LOST_LOOKUP_UNREAD ExecNvLoss = 2
-	ExecNvLossNV_LOSSES             ExecNvLoss = 3
+	ExecNvLossNV_LOST_PACKET_UNREAD ExecNvLoss = 2
+	ExecNvLossNV_LOST_LOOKUP_UNREAD ExecNvLoss = 3
+	ExecNvLossNV_LOSSES             ExecNvLoss = 4
 )
 
 type ExecRoot struct {

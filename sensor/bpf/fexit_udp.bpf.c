@@ -2,6 +2,7 @@
 
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* udp_sendmsg and udpv6_sendmsg, of net/ipv4/udp.c and net/ipv6/udp.c. */
+#define BY_BTF
 #include "datagram.h"
 
 static __always_inline int sendmsg(struct sock *sk, struct msghdr *message, int ret)

@@ -96,6 +96,10 @@ struct sock {
 	struct socket *sk_socket;
 };
 
+struct sk_buff {
+	struct sock *sk;
+};
+
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
@@ -190,6 +194,7 @@ struct cred {
 };
 
 struct task_struct {
+	unsigned int flags;
 	struct task_struct *group_leader;
 	const struct cred *cred;
 	int tgid;
@@ -201,3 +206,12 @@ struct task_struct {
 
 #pragma clang attribute pop
 #pragma clang diagnostic pop
+
+/* READ follows a path of the kernel's pointers, such as READ(sk, sk_socket, file).
+ * Where the verifier knows the type of the first, a step is a load; elsewhere it
+ * is a call of a helper. */
+#ifdef BY_BTF
+#define READ(...) ___arrow(__VA_ARGS__)
+#else
+#define READ BPF_CORE_READ
+#endif

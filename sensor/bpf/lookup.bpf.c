@@ -199,7 +199,7 @@ static __always_inline int ended(struct pt_regs *registers, __u64 stack)
 	}
 	if (l->unread || l->node_state == NV_TEXT_UNREAD || l->service_state == NV_TEXT_UNREAD)
 		lose(NV_LOST_LOOKUP_UNREAD);
-	submit(l, is_new(l->tgid, l->comm));
+	submit(l, sizeof(*l), is_new(l->tgid, l->comm));
 done:
 	bpf_map_delete_elem(&calls, &key);
 	return 0;

@@ -73,8 +73,9 @@ type LookupNvLoss uint32
 const (
 	LookupNvLossNV_LOST_RING_FULL     LookupNvLoss = 0
 	LookupNvLossNV_LOST_OWNERS_FULL   LookupNvLoss = 1
-	LookupNvLossNV_LOST_LOOKUP_UNREAD LookupNvLoss = 2
-	LookupNvLossNV_LOSSES             LookupNvLoss = 3
+	LookupNvLossNV_LOST_PACKET_UNREAD LookupNvLoss = 2
+	LookupNvLossNV_LOST_LOOKUP_UNREAD LookupNvLoss = 3
+	LookupNvLossNV_LOSSES             LookupNvLoss = 4
 )
 
 type LookupNvText uint32

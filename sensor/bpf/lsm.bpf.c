@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The hook socket_connect of the LSM: what a process asks for, before the kernel
  * does anything about it. The program allows everything: it only watches. */
+#define BY_BTF
 #include "address.h"
 #include "owner.h"
 #include "socket.h"

@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* A TCP socket changes its state. tp_btf rather than kprobes, which some kernels
  * lack; rather than the tracepoint's own record, which has no socket fields. */
+#define BY_BTF
 #include "attempt.h"
 #include "owner.h"
 #include "socket.h"
@@ -34,7 +35,7 @@ static __always_inline void closed(struct sock *sk, const struct owner *o, int f
 		e->cookie = bpf_get_socket_cookie(sk);
 	read_ends(e, sk);
 	read_counters(e, sk, from);
-	e->error = BPF_CORE_READ(sk, sk_err);
+	e->error = READ(sk, sk_err);
 	e->old_state = from;
 	e->half_closed = o && o->half_closed && !e->fin_received;
 	send_event(e);
@@ -50,7 +51,7 @@ static __always_inline void listening(struct sock *sk)
 	current_owner(&o);
 	copy_owner(e, &o);
 	read_ends(e, sk);
-	e->backlog = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	e->backlog = READ(sk, sk_max_ack_backlog);
 	send_event(e);
 }
 
@@ -75,9 +76,12 @@ static __always_inline void established(struct sock *sk, int from)
 /* Our side has closed, and the peer knows. close(2) shuts down both directions. */
 static __always_inline void half_closed(struct sock *sk)
 {
-	struct owner *o = owner_of(sk);
+	struct owner *o;
 
-	if (o && BPF_CORE_READ(sk, sk_shutdown) == SEND_SHUTDOWN)
+	if (READ(sk, sk_shutdown) != SEND_SHUTDOWN)
+		return;
+	o = owner_of(sk);
+	if (o)
 		o->half_closed = 1;
 }
 
@@ -102,7 +106,7 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 		struct owner *o = owner_of(sk);
 
 		if (o && o->role == NV_CONNECTED && !o->established)
-			connect_result(sk, o, from, BPF_CORE_READ(sk, sk_err));
+			connect_result(sk, o, from, READ(sk, sk_err));
 		else if (from != TCP_SYN_SENT && from != TCP_SYN_RECV)
 			closed(sk, o, from);
 		forget(sk);

@@ -39,8 +39,9 @@ type StateNvLoss uint32
 const (
 	StateNvLossNV_LOST_RING_FULL     StateNvLoss = 0
 	StateNvLossNV_LOST_OWNERS_FULL   StateNvLoss = 1
-	StateNvLossNV_LOST_LOOKUP_UNREAD StateNvLoss = 2
-	StateNvLossNV_LOSSES             StateNvLoss = 3
+	StateNvLossNV_LOST_PACKET_UNREAD StateNvLoss = 2
+	StateNvLossNV_LOST_LOOKUP_UNREAD StateNvLoss = 3
+	StateNvLossNV_LOSSES             StateNvLoss = 4
 )
 
 type StateNvRole uint32
@@ -89,8 +90,9 @@ const (
 	StateNvTypeNV_LISTEN      StateNvType = 3
 	StateNvTypeNV_CLOSE       StateNvType = 4
 	StateNvTypeNV_LSM_CONNECT StateNvType = 5
-	StateNvTypeNV_LOOKUP      StateNvType = 6
-	StateNvTypeNV_EXEC        StateNvType = 7
+	StateNvTypeNV_PACKET      StateNvType = 6
+	StateNvTypeNV_LOOKUP      StateNvType = 7
+	StateNvTypeNV_EXEC        StateNvType = 8
 )
 
 type StateOwner struct {

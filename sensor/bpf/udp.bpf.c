@@ -2,6 +2,7 @@
 
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Kernels from 6.4 on tell of everything that a process sends, by whatever call. */
+#define BY_BTF
 #include "datagram.h"
 
 SEC("tp_btf/sock_send_length")

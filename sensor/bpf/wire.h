@@ -17,6 +17,8 @@ enum nv_type {
 	NV_CLOSE,
 	/* A process asks to connect: as the LSM sees it. */
 	NV_LSM_CONNECT,
+	/* A packet between a process and a DNS server: struct nv_packet. */
+	NV_PACKET,
 	/* A call of getaddrinfo has ended. */
 	NV_LOOKUP,
 	/* A process runs a program in a root or mount namespace that is new. */
@@ -56,6 +58,37 @@ struct nv_socket_event {
 	__u8 local[16]; /* 4 bytes of it for IPv4 */
 	__u8 remote[16];
 	char comm[16];
+};
+
+/* How much payload a record of a packet has room for: the least that holds it, and
+ * of a longer one as much as the largest. */
+enum nv_room {
+	NV_ROOM_QUERY = 128,
+	NV_ROOM_ANSWER = 512,
+	NV_ROOM_LONG = 4096,
+	NV_ROOM_LONGEST = 65536,
+};
+
+/* An nv_room of payload follows, of which what is not kept means nothing. */
+struct nv_packet {
+	enum nv_type type;
+	__u32 netns; /* inode */
+	__u64 time;  /* ns on the boot clock */
+	__u64 cookie;
+	__u32 tgid;     /* of the sender of a datagram; else 0 */
+	__u32 uid;      /* likewise */
+	__u32 sequence; /* TCP: of the payload's first byte */
+	__u32 length;   /* of the payload on the wire */
+	__u32 kept;     /* bytes of it that are here */
+	__u16 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 sent;     /* by the socket; else received by it */
+	__u8 local[16]; /* 4 bytes of it for IPv4 */
+	__u8 remote[16];
+	char comm[16]; /* of the sender of a datagram */
+	__u8 pad[4];
 };
 
 enum nv_text {
@@ -103,6 +136,7 @@ struct nv_exec {
 enum nv_loss {
 	NV_LOST_RING_FULL,
 	NV_LOST_OWNERS_FULL,
+	NV_LOST_PACKET_UNREAD,
 	NV_LOST_LOOKUP_UNREAD, /* a part of a lookup */
 	NV_LOSSES,
 };

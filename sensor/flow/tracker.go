@@ -55,6 +55,8 @@ type Socket struct {
 	Start time.Duration
 	// Process that connected or accepted; shared, and never changed.
 	Process *event.Process
+	// RemoteName is a host name by which the process knows the other end.
+	RemoteName string
 }
 
 // learn takes what is known better by another account of the same socket.
@@ -67,6 +69,9 @@ func (s *Socket) learn(other *Socket) {
 	}
 	if other.Process != nil {
 		s.Process = other.Process
+	}
+	if other.RemoteName != "" {
+		s.RemoteName = other.RemoteName
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/bpf"
+	"github.com/netview-project/netview/sensor/probe/kernelfs"
 	"github.com/netview-project/netview/sensor/rights"
 )
 
@@ -33,6 +34,8 @@ const (
 	FeatureUDPConnect = "udp_connect"
 	// FeatureLSM: what the hook socket_connect of the LSM sees.
 	FeatureLSM = "lsm"
+	// FeatureDNS: packets between processes and DNS servers.
+	FeatureDNS = "dns"
 	// FeatureSeed: the process of connections that are older than the sensor.
 	FeatureSeed = "seed"
 	// FeatureLookup: calls of getaddrinfo(3), in the libcs to which [Probe.AttachLookups]
@@ -56,8 +59,6 @@ type candidate struct {
 	// as it is made by the same hook.
 	load   func() (*ebpf.CollectionSpec, error)
 	attach func(*ebpf.Collection) ([]link.Link, error)
-	// keep takes what is needed of an attached candidate later; nil for nothing.
-	keep func(*Probe, *ebpf.Collection) error
 }
 
 // candidates by feature, the best of each first. FeatureFlow comes first: it
@@ -67,23 +68,24 @@ type candidate struct {
 // sees serves io_uring and 32-bit programs too, which the tracepoints of syscalls
 // miss; but the end of a call that began before the sensor is seen by these alone.
 var candidates = []candidate{
-	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed"), nil},
-	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil, nil},
-	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended"), nil},
-	{FeatureAccept, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended"), nil},
-	{FeatureUring, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended"), nil},
-	{FeatureUring, "kretprobe/inet_csk_accept", bpf.LoadKprobe, kprobes("kretprobe/inet_csk_accept", "accept_returned"), nil},
-	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed"), nil},
-	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended"), nil},
-	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended"), nil},
-	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent"), nil},
-	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent"), nil},
-	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends"), nil},
-	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm, nil},
-	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed, nil},
-	{FeatureLookup, hookMulti, loadLookupMulti, lookupsByMulti, keepLookups},
-	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookupsByPerf, keepLookups},
-	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed"), keepGeneration},
+	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed")},
+	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
+	{FeatureAccept, "tracepoint/syscalls/sys_exit_accept4", bpf.LoadAccept, syscalls("sys_exit_accept4", "accept4_ended", "sys_exit_accept", "accept_ended")},
+	{FeatureAccept, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
+	{FeatureUring, "fexit/inet_csk_accept", bpf.LoadFexitAccept, tracing("inet_csk_accept_ended")},
+	{FeatureUring, "kretprobe/inet_csk_accept", bpf.LoadKprobe, kprobes("kretprobe/inet_csk_accept", "accept_returned")},
+	{FeatureUring, "tp_btf/io_uring_complete", bpf.LoadUring, tracing("uring_completed")},
+	{FeatureConnect, "fexit/inet_stream_connect", bpf.LoadFexitConnect, tracing("stream_connect_began", "stream_connect_ended")},
+	{FeatureConnect, "tracepoint/syscalls/sys_exit_connect", bpf.LoadConnect, syscalls("sys_enter_connect", "connect_began", "sys_exit_connect", "connect_ended")},
+	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},
+	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
+	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends")},
+	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
+	{FeatureDNS, "cgroup_skb", bpf.LoadDNS, cgroup(map[string]ebpf.AttachType{"packet_sent": ebpf.AttachCGroupInetEgress, "packet_received": ebpf.AttachCGroupInetIngress})},
+	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
+	{FeatureLookup, hookMulti, loadLookupMulti, lookupsByMulti},
+	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookupsByPerf},
+	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed")},
 }
 
 // tracing attaches programs that name their hook themselves.
@@ -103,13 +105,13 @@ func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 // syscalls attaches programs to tracepoints of syscalls, given in pairs.
 func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 	return func(c *ebpf.Collection) (links []link.Link, err error) {
-		dir, done, err := tracefs()
+		dir, done, err := kernelfs.Tracefs()
 		if err != nil {
 			return nil, err
 		}
 		defer done()
 		for i := 0; i < len(pairs); i += 2 {
-			l, err := tracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
+			l, err := kernelfs.AttachTracepoint(dir, "syscalls", pairs[i], c.Programs[pairs[i+1]])
 			if err != nil {
 				return links, err
 			}
@@ -131,6 +133,25 @@ func kprobes(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 			l, err := attach(function, c.Programs[pairs[i+1]], nil)
 			if err != nil {
 				return links, fmt.Errorf("attaching to %s: %w", function, err)
+			}
+			links = append(links, l)
+		}
+		return links, nil
+	}
+}
+
+// cgroup attaches programs to the root of all cgroups, beside those of others.
+func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]link.Link, error) {
+	return func(c *ebpf.Collection) (links []link.Link, err error) {
+		root, done, err := cgroupRoot()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		for name, kind := range programs {
+			l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: kind, Program: c.Programs[name]})
+			if err != nil {
+				return links, fmt.Errorf("attaching %s: %w", name, err)
 			}
 			links = append(links, l)
 		}
@@ -190,12 +211,13 @@ func lookupsByPerf(*ebpf.Collection) ([]link.Link, error) {
 	return nil, nil
 }
 
-func keepLookups(p *Probe, c *ebpf.Collection) error {
-	p.lookups, p.unsafeReturns = c.Programs, returnsAreSafe()
-	return nil
-}
-
-func keepGeneration(p *Probe, c *ebpf.Collection) (err error) {
-	p.generation, err = c.Maps["generation"].Memory()
+// keep takes of an attached candidate what is needed later.
+func (p *Probe) keep(feature string, c *ebpf.Collection) (err error) {
+	switch feature {
+	case FeatureLookup:
+		p.lookups, p.unsafeReturns = c.Programs, returnsAreSafe()
+	case FeatureExec:
+		p.generation, err = c.Maps["generation"].Memory()
+	}
 	return err
 }

@@ -67,7 +67,7 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 			switch {
 			case tried[c.feature] != nil:
 				next = append(next, *c) // for the next round, unless this one does
-			case p.on(c.feature):
+			case p.On(c.feature):
 			default:
 				if p.try(c) {
 					tried[c.feature] = c
@@ -78,7 +78,7 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 		for feature, c := range tried {
 			if err := failed[feature]; err != nil {
 				p.refuse(c, err)
-			} else if f := p.feature(feature); p.on(feature) {
+			} else if f := p.feature(feature); p.On(feature) {
 				f.Err, f.Remedy = nil, ""
 			}
 		}
@@ -97,15 +97,15 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 	}
 }
 
-// on reports whether the programs of a feature are attached.
-func (p *Probe) on(name string) bool {
+// On reports whether the programs of a feature are attached.
+func (p *Probe) On(name string) bool {
 	return len(p.attached[name]) > 0
 }
 
 // hooked reports whether the programs of some feature are attached to a hook.
 func (p *Probe) hooked(hook string) bool {
 	for _, f := range p.features {
-		if f.Hook == hook && p.on(f.Name) {
+		if f.Hook == hook && p.On(f.Name) {
 			return true
 		}
 	}
@@ -154,8 +154,7 @@ func (p *Probe) add(c *candidate) error {
 	}
 	replacements := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		// Variables, whose map has a name like .bss, are those of one object.
-		if m := p.shared[name]; m != nil && !strings.HasPrefix(name, ".") {
+		if m := p.shared[name]; m != nil && !strings.HasPrefix(name, ".") { // such are the variables of one object
 			replacements[name] = m
 		}
 	}
@@ -174,8 +173,8 @@ func (p *Probe) add(c *candidate) error {
 	if err == nil && p.reader == nil {
 		err = p.read(collection)
 	}
-	if err == nil && c.keep != nil {
-		err = c.keep(p, collection)
+	if err == nil {
+		err = p.keep(c.feature, collection)
 	}
 	if err != nil {
 		for _, c := range closers {
@@ -245,8 +244,12 @@ func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, errSilent):
-		return "for a hook of the LSM, put bpf into the list lsm= of the kernel's command line"
+	case errors.Is(err, errSilent) && feature == FeatureLSM:
+		return "put bpf into the list lsm= of the kernel's command line"
+	case errors.Is(err, errCgroup):
+		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host"
+	case errors.Is(err, errNoPort):
+		return "start the sensor while nobody has port 5353 or 53 of all addresses for himself"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return cmp.Or(rights.Remedy(feature), "a kernel that offers the hook: the sensor has the capabilities for it, and this one refuses")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):

@@ -14,9 +14,12 @@ const (
 	CauseRing = "bpf_ring_full"
 	// CauseOwners: the map of owners was full; the connection's end has no process.
 	CauseOwners = "bpf_owners_full"
+	// CausePacket: the headers or the payload of a packet could not be read, or it was
+	// several datagrams in one.
+	CausePacket = "bpf_packet_unread"
 	// CauseLookup: a string or an address of a lookup was not in memory.
 	CauseLookup = "bpf_lookup_unread"
-	// CauseDecode: a record had another length than this version's.
+	// CauseDecode: a record has not the form of this version's.
 	CauseDecode = "bpf_decode"
 	// CauseMissed: a program was not run, since it ran already on the same CPU.
 	CauseMissed = "bpf_missed"
@@ -24,11 +27,11 @@ const (
 
 // counted by the programs themselves.
 var counted = map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_RING_FULL: CauseRing, bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners,
-	bpf.StateNvLossNV_LOST_LOOKUP_UNREAD: CauseLookup}
+	bpf.StateNvLossNV_LOST_PACKET_UNREAD: CausePacket, bpf.StateNvLossNV_LOST_LOOKUP_UNREAD: CauseLookup}
 
 // Causes lists every cause, for metrics that start at zero.
 func Causes() []string {
-	return []string{CauseRing, CauseOwners, CauseLookup, CauseMissed, CauseDecode}
+	return []string{CauseRing, CauseOwners, CausePacket, CauseLookup, CauseMissed, CauseDecode}
 }
 
 // lossesOf is the memory of the map of losses, which needs no right to be read.

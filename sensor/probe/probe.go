@@ -5,7 +5,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -34,11 +33,7 @@ const FamilyIPv4 = unix.AF_INET
 const ProtocolUDP = unix.IPPROTO_UDP
 
 // Comm is the name of the owner.
-func Comm(e *Event) []byte {
-	comm := unsafe.Slice((*byte)(unsafe.Pointer(&e.Comm)), len(e.Comm))
-	name, _, _ := bytes.Cut(comm, []byte{0})
-	return name
-}
+func Comm(e *Event) []byte { return comm(&e.Comm) }
 
 // Probe is what is in the kernel. A nil Probe tells nothing.
 type Probe struct {
@@ -103,6 +98,7 @@ const flushEvery = 50 * time.Millisecond
 // that is nil is told nothing.
 type Handler struct {
 	Event  func(*Event)
+	Packet func(Packet)
 	Lookup func(*Lookup)
 	// Exec is told of a process that may have a libc which is new.
 	Exec func(pid uint32)
@@ -188,6 +184,12 @@ func hand(sample []byte, handler *Handler) bool {
 			handler.Event(e)
 		}
 		return ok
+	case bpf.StateNvTypeNV_PACKET:
+		packet, ok := decodePacket(sample)
+		if ok && handler.Packet != nil {
+			handler.Packet(packet)
+		}
+		return ok
 	case bpf.StateNvTypeNV_LOOKUP:
 		l, ok := decodeLookup(sample)
 		if ok && handler.Lookup != nil {
@@ -212,10 +214,12 @@ func typeOf(sample []byte) bpf.StateNvType {
 	return bpf.StateNvType(binary.NativeEndian.Uint32(sample))
 }
 
+const eventSize = int(unsafe.Sizeof(Event{}))
+
 // decode looks at a record in place. The ring buffer aligns records by 8 bytes,
 // and so does [ringbuf.Record], whose memory is that of a slice of its own.
 func decode(sample []byte) (*Event, bool) {
-	if len(sample) != int(unsafe.Sizeof(Event{})) {
+	if len(sample) != eventSize {
 		return nil, false
 	}
 	return (*Event)(unsafe.Pointer(unsafe.SliceData(sample))), true

@@ -2,12 +2,14 @@ package probe
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -36,6 +38,8 @@ type selfTest struct {
 	olderPort uint16
 	// uringPort is that of the listener from which io_uring accepts.
 	uringPort uint16
+	// asker is the cookie of the socket that asked a question of DNS.
+	asker uint64
 }
 
 // begin makes the connection that is older than the programs.
@@ -145,6 +149,69 @@ func (t *selfTest) datagram() {
 	_, _ = sender.Write([]byte{0})
 }
 
+// resolver is an address of the sensor's own on loopback. A socket on it hears what
+// is sent there in the place of one on all addresses.
+var resolver = [4]byte{127, 53, 53, 53}
+
+// A query and an answer of DNS that are headers only.
+var (
+	query  = []byte{1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	answer = []byte{1, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+)
+
+// errNoPort is why a feature is off that might well work.
+var errNoPort = errors.New("the sensor has no port to ask itself at")
+
+// ask sends a question to the port of mDNS, for which no right is needed, or to
+// that of DNS, and answers it itself.
+func (t *selfTest) ask() error {
+	server, err := listenUDP(&net.UDPAddr{IP: resolver[:], Port: 5353})
+	if err != nil {
+		var low error
+		if server, low = listenUDP(&net.UDPAddr{IP: resolver[:], Port: 53}); low != nil {
+			return fmt.Errorf("%w: %w; %w", errNoPort, err, low)
+		}
+	}
+	defer server.Close()
+	client, err := listenUDP(&net.UDPAddr{IP: resolver[:]})
+	if err != nil {
+		return fmt.Errorf("opening a socket on loopback: %w", err)
+	}
+	defer client.Close()
+	if t.asker, err = cookieOf(client); err != nil {
+		return fmt.Errorf("asking for the cookie of a socket: %w", err)
+	}
+	if _, err := client.WriteTo(query, server.LocalAddr()); err != nil {
+		return fmt.Errorf("asking over loopback: %w", err)
+	}
+	if _, err := server.WriteTo(answer, client.LocalAddr()); err != nil {
+		return fmt.Errorf("answering over loopback: %w", err)
+	}
+	return nil
+}
+
+// listenUDP shares its port with sockets on all addresses that do so too, as those
+// of mDNS.
+func listenUDP(address *net.UDPAddr) (*net.UDPConn, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }), err)
+	}}
+	c, err := config.ListenPacket(context.Background(), "udp4", address.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
+func cookieOf(c syscall.Conn) (cookie uint64, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Control(func(fd uintptr) { cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE) })
+	return cookie, errors.Join(failed, err)
+}
+
 // shown is the feature that an event of the test shows to work; ours is false for
 // the event of another. Other sensors may test themselves on the same host.
 func (t *selfTest) shown(e *Event) (feature string, ours bool) {
@@ -200,6 +267,11 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 			failed[FeatureUring] = err
 		}
 	}
+	if tried[FeatureDNS] != nil {
+		if err := p.test.ask(); err != nil {
+			failed[FeatureDNS] = err
+		}
+	}
 	attemptNowhere()
 	p.test.datagram()
 	awaited := map[string]int{}
@@ -210,6 +282,9 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	}
 	if tried[FeatureFlow] != nil {
 		awaited[FeatureFlow] = 3 // its beginning, and the end at both sides
+	}
+	if tried[FeatureDNS] != nil && failed[FeatureDNS] == nil {
+		awaited[FeatureDNS] = 2 // the question, and its answer
 	}
 	if tried[FeatureSeed] != nil {
 		p.test.end()
@@ -234,7 +309,10 @@ func (p *Probe) readAll(awaited map[string]int) error {
 	}
 	var feature string
 	var ours bool
-	handler := Handler{Event: func(e *Event) { feature, ours = p.test.shown(e) }}
+	handler := Handler{
+		Event:  func(e *Event) { feature, ours = p.test.shown(e) },
+		Packet: func(e Packet) { feature, ours = FeatureDNS, e.Cookie == p.test.asker },
+	}
 	var record ringbuf.Record
 	for {
 		err := p.reader.ReadInto(&record)

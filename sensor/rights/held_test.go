@@ -13,6 +13,8 @@ func TestMissing(t *testing.T) {
 		{"CAP_SYS_ADMIN", "flow", ""},
 		{"CAP_BPF CAP_PERFMON", "flow", ""},
 		{"CAP_BPF CAP_PERFMON CAP_DAC_READ_SEARCH", "accept", "CAP_SYS_ADMIN"},
+		{"CAP_SYS_ADMIN", "dns", "CAP_NET_ADMIN"},
+		{"CAP_NET_ADMIN CAP_SYS_ADMIN", "dns", ""},
 		{"", "accept", "CAP_DAC_READ_SEARCH CAP_SYS_ADMIN"}, // which includes the other two
 		{"", "other_processes mounted_namespaces", "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYS_ADMIN"},
 		{"CAP_SYS_PTRACE", "other_processes", "CAP_DAC_READ_SEARCH"},

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Brings what tests take from Debian's archive, once: kernels with QEMU to run
 # them, the compiler of the programs in sensor/bpf, and musl's for programs that the
-# tests of sensor/libc run. Where that cannot be had it
-# says so, and these tests are skipped.
+# tests of sensor/libc run. Where that cannot be had it says so, and these tests are
+# skipped.
 set -u
 dir=$1
 series="6.1 6.12"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Arguments and result of a function that a kprobe or uprobe stops at: registers, which
- * every architecture names its own way. */
+/* Arguments and result of a function that a kprobe or uprobe stops at: registers,
+ * which every architecture names its own way. */
 #pragma once
 
 #include "kernel.h"

@@ -70,7 +70,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	r := Report{SensorID: s.resource.SensorID, HostName: s.resource.HostName, KernelRelease: s.resource.KernelRelease, Arch: s.resource.Arch,
 		Rights: rights.Held(), Losses: []Loss{}}
 	found, _ := s.snapshots.take() // its error is that of a feature
-	r.Features = append(features(found.collections, s.snapshots.table.NoDiag), probeFeatures(tryProbe(config.EBPF, s.log))...)
+	r.Features = append(features(found.collections, s.snapshots.table.NoDiag), probeFeatures(tryProbe(&s.config, s.log))...)
 	if found.snapshot != nil {
 		r.count(found.snapshot)
 	}
@@ -92,11 +92,11 @@ func Check(ctx context.Context, config Config) (Report, error) {
 }
 
 // tryProbe brings the programs into the kernel and out again.
-func tryProbe(asked bool, log *slog.Logger) *probe.Probe {
-	if !asked {
+func tryProbe(c *Config, log *slog.Logger) *probe.Probe {
+	if !c.EBPF {
 		return nil
 	}
-	p := probe.Open(log)
+	p := probe.Open(log, c.leftOut()...)
 	_ = p.Close() // what it could not take out goes with the process
 	return p
 }

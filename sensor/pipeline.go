@@ -114,7 +114,7 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 	}
 	stopWatching := func() {}
 	if s.config.EBPF {
-		p := probe.Open(s.log)
+		p := probe.Open(s.log, s.config.leftOut()...)
 		s.probe.Store(p)
 		defer func() {
 			stopWatching()

@@ -120,7 +120,7 @@ func TestNoLibc(t *testing.T) {
 				t.Fatalf("it is taken for %v", found)
 			case tt.want != nil && !errors.Is(found[0].Err, tt.want), !strings.Contains(found[0].Err.Error(), tt.says):
 				t.Errorf("%v, want %v %s", found[0].Err, tt.want, tt.says)
-			case f.State().Untold()[tt.cause] == 0:
+			case f.State().Counts()[tt.cause] == 0:
 				t.Errorf("it is counted as %s, want %s", cause(found[0].Err), tt.cause)
 			}
 		})
@@ -150,7 +150,7 @@ func TestNoLibc(t *testing.T) {
 		}
 		f := New("/proc", p, slog.New(slog.DiscardHandler))
 		f.Look()
-		if s := f.State(); len(s.Libraries) != Most || s.Beyond < 10 || s.Untold()[CauseRoom] != s.Beyond {
+		if s := f.State(); len(s.Libraries) != Most || s.Beyond < 10 || s.Counts()[CauseRoom] != s.Beyond {
 			t.Errorf("%d libcs and %d beyond", len(s.Libraries), s.Beyond)
 		}
 	})

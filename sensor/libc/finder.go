@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/process/procdir"
 )
 
@@ -85,15 +86,18 @@ type State struct {
 	paths map[uint64]string
 }
 
-// Untold counts libcs, or processes, of which nothing is told now, by cause.
-func (s *State) Untold() map[string]int {
-	counts := map[string]int{}
+// Counts of the libcs by what became of them: [event.LibraryAttached], or a cause.
+// Of [CauseDenied] and [CauseRoom] they are processes.
+func (s *State) Counts() map[string]int {
+	counts := map[string]int{event.LibraryAttached: 0}
 	for _, cause := range Causes() {
 		counts[cause] = 0
 	}
 	for _, l := range s.Libraries {
 		if l.Err != nil {
 			counts[cause(l.Err)]++
+		} else {
+			counts[event.LibraryAttached]++
 		}
 	}
 	counts[CauseDenied] += s.Denied

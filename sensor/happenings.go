@@ -180,7 +180,7 @@ func (h *happenings) connect(e *probe.Event) {
 		began = e.Time
 	}
 	transport := transportOf(e)
-	name, named := h.names.Find(s.Netns, s.Process.PID.Value, s.Remote.Addr(), time.Duration(began))
+	name, named := h.names.Find(s.Netns, s.Process.PID.Value, h.began(e), s.Remote.Addr(), time.Duration(began))
 	s.RemoteName = name.Name
 	c := event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, RemoteName: name.Name, ConnectionID: connectionID(s.ID)}
 	h.make(h.connects.next(c))
@@ -361,11 +361,24 @@ func (h *happenings) process(e *probe.Event) *event.Process {
 		}
 		return nobody
 	}
-	owned := e.Time
+	return h.processOf(e.Tgid, e.Uid, probe.Comm(e), owned(e))
+}
+
+// owned is a time at which the socket was the process's.
+func owned(e *probe.Event) time.Duration {
 	if e.Start != 0 {
-		owned = e.Start
+		return time.Duration(e.Start)
 	}
-	return h.processOf(e.Tgid, e.Uid, probe.Comm(e), time.Duration(owned))
+	return time.Duration(e.Time)
+}
+
+// began is when the process that owns the socket did. One that had ended before
+// anything could be known of it has done all that is told of it since the look before.
+func (h *happenings) began(e *probe.Event) time.Duration {
+	if a := h.answer(e.Tgid, probe.Comm(e), owned(e)); a != nil {
+		return a.identity.StartTime
+	}
+	return owned(e) - answerHolds
 }
 
 // processOf the kernel's words, at a time. What has ended by now has at least the

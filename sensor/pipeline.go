@@ -178,14 +178,8 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		s.libcs.Store(finder)
 		watching.Go(func() { finder.Run(ctx, s.config.Interval) })
 	}
-	handler := probe.Handler{Event: h.take, Packet: h.takePacket, Exec: finder.Exec, Idle: h.flush, Lookup: func(l *probe.Lookup) {
-		if l.Twin != 0 {
-			finder.Twins(l.Library, l.Twin)
-		}
-		h.takeLookup(l, finder.Path(l.Library))
-	}}
 	watching.Go(func() {
-		if err := p.Run(ctx, handler); err != nil {
+		if err := p.Run(ctx, handler(h, finder)); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
 		h.end()
@@ -194,6 +188,16 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		cancel()
 		watching.Wait()
 	}
+}
+
+// handler of what the kernel tells.
+func handler(h *happenings, libcs *libc.Finder) probe.Handler {
+	return probe.Handler{Event: h.take, Packet: h.takePacket, Exec: libcs.Exec, Idle: h.flush, Lookup: func(l *probe.Lookup) {
+		if l.Twin != 0 {
+			libcs.Twins(l.Library, l.Twin)
+		}
+		h.takeLookup(l, libcs.Path(l.Library))
+	}}
 }
 
 // drop gives up rights, unless it is told to keep them.

@@ -17,7 +17,7 @@ PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor bench-kernel generate go npm writable
+.PHONY: all run build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor bench-kernel bench-dns generate go npm writable
 
 all: build
 
@@ -75,7 +75,7 @@ lint: go
 ## bench: what docs/measurements.md records
 bench: go
 	@go test -run xxx -bench . -benchmem ./...
-	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor bench-kernel; else echo "netview: bench-sensor and bench-kernel need root: they are left out"; fi
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor bench-kernel bench-dns; else echo "netview: bench-sensor, bench-kernel and bench-dns need root: they are left out"; fi
 
 ## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
 bench-receiver: deps build $(PEER)
@@ -96,6 +96,10 @@ bench-sensor: go
 ## bench-kernel: what the programs in the kernel cost and lose, with the built sensor; needs root and two idle cores
 bench-kernel: build
 	@go run ./internal/benchkernel $(BENCH_FLAGS)
+
+## bench-dns: the same for questions to dnsmasq in place of connections
+bench-dns: build
+	@go run ./internal/benchkernel --dns $(BENCH_FLAGS)
 
 ## generate: what follows from the code; tests fail where it is not current
 generate: go

@@ -53,6 +53,8 @@ func (s *sink) take(answer http.ResponseWriter, request *http.Request) {
 				netns = e.Netns
 			case *event.NetworkFlow:
 				netns = e.Netns
+			case *event.DNSQuery:
+				netns = e.Netns
 			}
 			if netns == s.netns.Load() {
 				s.records.Add(1)

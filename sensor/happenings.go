@@ -152,14 +152,10 @@ func (h *happenings) appendAll() {
 func (h *happenings) flush() {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.naming.tracker.Tick(bootClock() - lookTakes)
+	h.naming.tick(bootClock())
 	h.appendAll()
 	h.setClock()
 }
-
-// lookTakes bounds the time from the moment that something is told to the look at
-// which it is taken.
-const lookTakes = 100 * time.Millisecond
 
 // end appends also what cannot be completed any more.
 func (h *happenings) end() {

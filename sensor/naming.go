@@ -18,6 +18,10 @@ type naming struct {
 	counters *dns.Counters
 	// told says that the kernel tells of queries or of lookups.
 	told bool
+	// untold counts what the kernel could not tell; lacking is what it was at the last
+	// look.
+	untold  func() uint64
+	lacking uint64
 
 	// Memory of events that wait for the next append, as that of happenings.
 	lists       dns.Lists
@@ -31,8 +35,22 @@ type naming struct {
 }
 
 func newNaming(queried func(*dns.Query)) naming {
-	return naming{tracker: dns.NewTracker(dns.DefaultLimits(), queried), names: dns.NewNames(dns.DefaultNames), counters: dns.NewCounters()}
+	return naming{tracker: dns.NewTracker(dns.DefaultLimits(), queried), names: dns.NewNames(dns.DefaultNames), counters: dns.NewCounters(),
+		untold: func() uint64 { return 0 }}
 }
+
+// tick gives up queries that have waited too long.
+func (n *naming) tick(now time.Duration) {
+	if lacking := n.untold(); lacking != n.lacking {
+		n.lacking = lacking
+		n.tracker.Gap(now)
+	}
+	n.tracker.Tick(now - lookTakes)
+}
+
+// lookTakes bounds the time from the moment that something is told to the look at
+// which it is taken.
+const lookTakes = 100 * time.Millisecond
 
 func (n *naming) empty() {
 	n.lists.Empty()

@@ -69,8 +69,10 @@ func main() {
 // kind of load.
 type kind struct {
 	name, one string
-	// events that one makes.
-	events   int
+	// events that one makes, of which each is one record of the kernel's, or two.
+	events, records int
+	// late is how long after its cause an event may come.
+	late     time.Duration
 	start    func() (*load, error)
 	subjects func(*bench) []subject
 	rates    []int
@@ -78,9 +80,9 @@ type kind struct {
 }
 
 var (
-	connections = kind{name: "Connections", one: "connection, both ends", events: 4, start: startChurn, subjects: (*bench).ofConnections,
+	connections = kind{name: "Connections", one: "connection, both ends", events: 4, records: 1, late: 2 * time.Second, start: startChurn, subjects: (*bench).ofConnections,
 		rates: []int{100, 1000, 2000, 5000, 10_000, 20_000, 0}, memory: true}
-	queries = kind{name: "Questions to dnsmasq", one: "question with its answer", events: 1, start: startQuestions, subjects: (*bench).ofQueries,
+	queries = kind{name: "Questions to dnsmasq", one: "question with its answer", events: 1, records: 2, late: 7 * time.Second, start: startQuestions, subjects: (*bench).ofQueries,
 		rates: []int{100, 1000, 5000, 10_000, 20_000, 0}}
 )
 
@@ -222,19 +224,19 @@ func (b *bench) timePrograms(ctx context.Context, l *load) (each float64, err er
 // rates offers them at fixed rates, and counts what comes of them.
 func (b *bench) rates(ctx context.Context, k *kind, l *load) error {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "%s per second, %v each; events: %d for each:\n\toffered\tmade\tevents made\tdelivered\tlost\tsensor's CPU, cores\tper 1,000/s\n", k.name, 2*b.round, k.events)
+	fmt.Fprintf(out, "%s per second, %v each; events: %d for each:\n\toffered\tmade\tevents made\tdelivered\tunanswered, unfinished\trecords lost\tsensor's CPU, cores\tper 1,000/s\n", k.name, 2*b.round, k.events)
 	for _, rate := range k.rates {
 		w, err := b.startSensor(ctx)
 		if err != nil {
 			return err
 		}
 		s := w.(*sensor)
-		delivered, before := b.sink.records.Load(), w.cpu()
+		delivered, unanswered, unfinished, before := b.sink.records.Load(), b.sink.unanswered.Load(), b.sink.unfinished.Load(), w.cpu()
 		r, err := l.run(2*b.round, rate)
 		if err != nil {
 			return errors.Join(err, w.stop())
 		}
-		time.Sleep(2 * time.Second) // the last are delivered
+		time.Sleep(k.late)
 		used := w.cpu() - before
 		lost, err := s.lost()
 		if err := errors.Join(err, w.stop()); err != nil {
@@ -246,9 +248,13 @@ func (b *bench) rates(ctx context.Context, k *kind, l *load) error {
 			offered = "all"
 		}
 		cores := used.Seconds() / r.Took.Seconds()
-		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d\t%.3f\t%.4f\n", offered, r.rate(), k.events*r.Count, got, lost, cores, cores/r.rate()*1000)
-		if uint64(k.events*r.Count) != got+lost {
-			fmt.Fprintf(out, "\t\t\t\t\t%d more lost than missing: of others on this host, or an error\n", int64(got+lost)-int64(k.events*r.Count))
+		made := uint64(k.events * r.Count)
+		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d, %d\t%d\t%.3f\t%.4f\n", offered, r.rate(), made, got, b.sink.unanswered.Load()-unanswered, b.sink.unfinished.Load()-unfinished, lost, cores, cores/r.rate()*1000)
+		switch {
+		case got+lost < made:
+			fmt.Fprintf(out, "\t\t\t\t\t%d are missing, and not counted\n", made-got-lost)
+		case got+lost > made && k.records == 1:
+			fmt.Fprintf(out, "\t\t\t\t\t%d more lost than missing: of others on this host, or an error\n", got+lost-made)
 		}
 	}
 	fmt.Fprintln(out)

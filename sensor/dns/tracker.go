@@ -33,7 +33,8 @@ func DefaultLimits() Limits { return Limits{Queries: 1 << 14, Streams: 1 << 12, 
 //
 // Transmissions of a question by the same process in the same network namespace,
 // each within 5.5 s of the one before, are one query. It is told once: when its
-// first answer comes, or when the time is over. An answer must come to the socket
+// first answer comes, or when the time is over: as unanswered, or as unfinished where
+// the answer may have been among packets that are missing ([Tracker.Gap]). An answer must come to the socket
 // that asked, with the ID and the question; in mDNS, where everybody hears an answer,
 // it must have a record of the name and type.
 // What responders of mDNS probe and announce is no query.
@@ -46,6 +47,7 @@ type Tracker struct {
 	heard     map[heardKey][]*query // those that are continuous
 	// oldest and newest of those that wait, by their last transmission.
 	oldest, newest *query
+	gap            time.Duration // when packets were last missing
 	// free and spare are used again.
 	free  []*query
 	spare [][]*query
@@ -120,7 +122,7 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 	x := exchange{p.Socket, t.message.id, protocol}
 	q := t.queries[id]
 	if q != nil && p.At-q.last > wait {
-		t.finish(q, event.DNSNoAnswer, q.last+wait)
+		t.giveUp(q)
 		q = nil
 	}
 	if q == nil {
@@ -140,7 +142,7 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 // evict a query to make room.
 func (t *Tracker) evict(q *query, now time.Duration) {
 	if now-q.last > wait {
-		t.finish(q, event.DNSNoAnswer, q.last+wait)
+		t.giveUp(q)
 		return
 	}
 	t.lost[CauseQueryEvicted]++
@@ -233,7 +235,7 @@ func (q *query) answeredBy(r *record) bool {
 
 func (t *Tracker) answered(q *query, at time.Duration) {
 	if at-q.last > wait {
-		t.finish(q, event.DNSNoAnswer, q.last+wait)
+		t.giveUp(q)
 		return
 	}
 	q.answer(&t.message, at)
@@ -244,10 +246,22 @@ func (t *Tracker) answered(q *query, at time.Duration) {
 // all packets were taken.
 func (t *Tracker) Tick(now time.Duration) {
 	for t.oldest != nil && now-t.oldest.last > wait {
-		t.finish(t.oldest, event.DNSNoAnswer, t.oldest.last+wait)
+		t.giveUp(t.oldest)
 	}
 	t.streams.tick(now)
 }
+
+// giveUp a query that has waited long enough.
+func (t *Tracker) giveUp(q *query) {
+	result := event.DNSNoAnswer
+	if t.gap != 0 && t.gap >= q.first {
+		result = event.DNSUnfinished // it is not known whether there was an answer
+	}
+	t.finish(q, result, q.last+wait)
+}
+
+// Gap says that packets are missing, up to a time of the boot clock.
+func (t *Tracker) Gap(at time.Duration) { t.gap = at }
 
 // Close ends what still waits.
 func (t *Tracker) Close(now time.Duration) {

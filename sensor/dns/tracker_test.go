@@ -107,6 +107,14 @@ func TestQueries(t *testing.T) {
 			w.later(ms)
 			w.gets(alice, server1, reply(a, dns.RcodeSuccess, answerA)) // late
 		}, want: []string{"dns/udp www.example.com A by 10: 2x[192.0.2.53] no_answer"}},
+		{name: "no answer, while packets were missing", do: func(w *world) {
+			w.sends(alice, server1, a)
+			w.later(time.Second)
+			w.Gap(w.now)
+			w.later(wait)
+			w.sends(alice, server1, a)
+			w.later(wait + 1)
+		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] unfinished", "dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer"}},
 		{name: "late, before the tick that gives it up", do: func(w *world) {
 			w.sends(alice, server1, a)
 			w.now += wait + 1

@@ -48,13 +48,31 @@ func (p *Probe) Lost() map[string]uint64 {
 	}
 	lost[CauseDecode] = p.garbled.Load()
 	for index, cause := range counted {
-		var n [8]byte
-		if _, err := p.losses.ReadAt(n[:], int64(index)*8); err == nil { // it has all indexes
-			lost[cause] = binary.NativeEndian.Uint64(n[:])
-		}
+		lost[cause] = p.loss(index)
 	}
 	lost[CauseMissed] = p.missed()
 	return lost
+}
+
+// Untold counts the records that the kernel's programs could not tell, of whatever
+// type. To ask costs no system call.
+func (p *Probe) Untold() (n uint64) {
+	if !p.Tells() {
+		return 0
+	}
+	for _, index := range []bpf.StateNvLoss{bpf.StateNvLossNV_LOST_RING_FULL, bpf.StateNvLossNV_LOST_PACKET_UNREAD} {
+		n += p.loss(index)
+	}
+	return n
+}
+
+// loss that the programs count.
+func (p *Probe) loss(index bpf.StateNvLoss) uint64 {
+	var n [8]byte
+	if _, err := p.losses.ReadAt(n[:], int64(index)*8); err != nil {
+		return 0 // it has all indexes
+	}
+	return binary.NativeEndian.Uint64(n[:])
 }
 
 // missed asks the kernel, which counts since 5.12. A sensor that has dropped its

@@ -1,32 +1,41 @@
 #!/bin/sh
 # Brings what tests take from Debian's archive, once: kernels with QEMU to run
-# them, the compiler of the programs in sensor/bpf, and musl's for programs that the
-# tests of sensor/libc run. Where that cannot be had it says so, and these tests are
-# skipped.
+# them, the compiler of the programs in sensor/bpf, musl's for programs that the tests
+# of sensor/libc run, and resolvers of DNS with what asks them. Where that cannot be
+# had it says so, and these tests are skipped.
 set -u
 dir=$1
 series="6.1 6.12"
-packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev musl-tools nftables"
+packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev musl-tools nftables dnsmasq-base bind9-dnsutils"
 
 complete=yes
 for s in $series; do [ -e "$dir/$s/complete" ] || complete=no; done
-for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16 musl-gcc nft; do command -v $program >/dev/null || complete=no; done
+for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16 musl-gcc nft dnsmasq dig; do command -v $program >/dev/null || complete=no; done
 [ -e /usr/include/bpf/bpf_helpers.h ] || complete=no
+command -v unbound >/dev/null || [ -e "$dir/unbound/complete" ] || complete=no
 [ $complete = no ] || exit 0
 
-without() { echo "netview: $1: the tests on other kernels, and of the BPF objects, are skipped" >&2; exit 0; }
+without() { echo "netview: $1: the tests on other kernels, of the BPF objects, and with resolvers of DNS are skipped" >&2; exit 0; }
 command -v apt-get >/dev/null || without "there is no apt-get here"
 [ "$(id -u)" = 0 ] || without "installing packages needs root"
 mkdir -p "$dir" || without "cannot write to $dir"
 log=$(cd "$dir" && pwd)/apt.log
 
 apt() { apt-get -qq -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root "$@" >>"$log" 2>&1; }
-echo "Installing QEMU, clang and two kernels of Debian for tests; this is done once …"
+echo "Installing QEMU, clang, resolvers and two kernels of Debian for tests; this is done once …"
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 apt update
 # shellcheck disable=SC2086 # a list of words
 apt install --no-install-recommends $packages || without "apt-get cannot install $packages, see $log"
+
+# Installed, unbound would be the host's resolver from then on: only what it needs is.
+if ! command -v unbound >/dev/null && [ ! -e "$dir/unbound/complete" ]; then
+	# shellcheck disable=SC2046 # a list of words
+	apt install --no-install-recommends $(apt-cache depends unbound | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p') || without "apt-get cannot install what unbound needs, see $log"
+	rm -rf "${dir:?}/unbound" && mkdir -p "$dir/unbound"
+	(cd "$dir/unbound" && apt download unbound && dpkg -x ./*.deb . && rm ./*.deb && touch complete) || without "apt-get cannot download unbound, see $log"
+fi
 
 for s in $series; do
 	[ -e "$dir/$s/complete" ] && continue

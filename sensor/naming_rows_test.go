@@ -137,6 +137,8 @@ func TestNaming(t *testing.T) {
 		{name: "addresses that are translated, as Docker does", conf: "nameserver 127.0.0.11\n", do: func() { th.client("c", "one.test", "9000") },
 			want: slices.Concat([]string{"connect udp 127.0.0.11:53 - by c", "query udp one.test A @127.0.0.11 " + oneA + " by c", "query udp one.test AAAA @127.0.0.11 NOERROR by c", "lookup one.test ok 10.77.0.1 by c"},
 				reaches("c", "10.77.0.1", "one.test", "own getaddrinfo"))},
+		{name: "the same by sockets that are not connected", conf: "nameserver 127.0.0.11\n", do: func() { th.client("musl", "one.test", "9000") }, // docs/dns.md
+			want: slices.Concat([]string{"lookup one.test ok 10.77.0.1 by musl"}, reaches("musl", "10.77.0.1", "one.test", "own getaddrinfo"))},
 		{name: "TLS", do: func() {
 			th.here.serveTLS("127.0.0.4:853")
 			th.dig("+tls", "@127.0.0.4", "one.test")

@@ -152,7 +152,7 @@ func (h *happenings) appendAll() {
 func (h *happenings) flush() {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.naming.tick(bootClock())
+	h.naming.tick()
 	h.appendAll()
 	h.setClock()
 }
@@ -371,6 +371,9 @@ func owned(e *probe.Event) time.Duration {
 // began is when the process that owns the socket did. One that had ended before
 // anything could be known of it has done all that is told of it since the look before.
 func (h *happenings) began(e *probe.Event) time.Duration {
+	if e.Tgid == 0 { // the kernel's own
+		return 0
+	}
 	if a := h.answer(e.Tgid, probe.Comm(e), owned(e)); a != nil {
 		return a.identity.StartTime
 	}

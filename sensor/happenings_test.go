@@ -80,7 +80,7 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 			w.events = append(w.events, cloned(e))
 		}
 	})
-	h.untold = p.Untold
+	h.dropped = p.Dropped
 	w.probe, w.libcs, w.happenings = p, libc.New("/proc", p, slog.New(slog.DiscardHandler)), h
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

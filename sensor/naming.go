@@ -18,10 +18,10 @@ type naming struct {
 	counters *dns.Counters
 	// told says that the kernel tells of queries or of lookups.
 	told bool
-	// untold counts what the kernel could not tell; lacking is what it was at the last
-	// look.
-	untold  func() uint64
-	lacking uint64
+	// dropped counts records that found no room on their way from the kernel; noticed is
+	// what it was when it was asked last.
+	dropped func() uint64
+	noticed uint64
 
 	// Memory of events that wait for the next append, as that of happenings.
 	lists       dns.Lists
@@ -36,16 +36,21 @@ type naming struct {
 
 func newNaming(queried func(*dns.Query)) naming {
 	return naming{tracker: dns.NewTracker(dns.DefaultLimits(), queried), names: dns.NewNames(dns.DefaultNames), counters: dns.NewCounters(),
-		untold: func() uint64 { return 0 }}
+		dropped: func() uint64 { return 0 }}
+}
+
+// notice that records were dropped, which may have been answers.
+func (n *naming) notice() {
+	if dropped := n.dropped(); dropped != n.noticed {
+		n.noticed = dropped
+		n.tracker.Gap(bootClock())
+	}
 }
 
 // tick gives up queries that have waited too long.
-func (n *naming) tick(now time.Duration) {
-	if lacking := n.untold(); lacking != n.lacking {
-		n.lacking = lacking
-		n.tracker.Gap(now)
-	}
-	n.tracker.Tick(now - lookTakes)
+func (n *naming) tick() {
+	n.notice()
+	n.tracker.Tick(bootClock() - lookTakes)
 }
 
 // lookTakes bounds the time from the moment that something is told to the look at
@@ -75,6 +80,7 @@ func (h *happenings) takePacket(p probe.Packet) {
 	} else if f := h.flows.Find(p.Cookie); f != nil { // of TCP who connected is known
 		packet.Process = f.Process
 	}
+	h.notice()
 	h.tracker.Packet(&packet)
 }
 

@@ -1,18 +1,12 @@
 package sensor
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/miekg/dns"
-
-	"github.com/netview-project/netview/internal/testca"
 )
 
 // asks is a question to dnsmasq, which asks unbound the same.
@@ -232,63 +226,4 @@ func TestNoAnswer(t *testing.T) {
 		[]string{"connect udp 127.0.0.1:53 - by dig", "query udp forwarded.mute.test A @127.0.0.1 no_answer by dig", "query udp forwarded.mute.test A @127.0.0.2 no_answer by dnsmasq"},
 		[]string{"connect udp 127.0.0.9:53 - by dig", "query udp nobody.test A @127.0.0.9 no_answer by dig"},
 		slices.Repeat([]string{"lookup 127.0.0.2 ok 127.0.0.2 by dig"}, 3)))
-}
-
-// serveTLS answers over TLS on the stage.
-func (s *stage) serveTLS(address string) {
-	s.t.Helper()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	certificate := testca.New(s.t, s.t.TempDir(), "authority").Issue("server", host)
-	s.Do(s.t, func() error {
-		listener, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{certificate}})
-		if err != nil {
-			return err
-		}
-		s.answering(&dns.Server{Listener: listener}, "one.test. 60 A 10.77.0.1")
-		return nil
-	})
-}
-
-// respond to questions of mDNS on the stage.
-func (s *stage) respond() {
-	s.t.Helper()
-	s.Do(s.t, func() error {
-		lo, err := net.InterfaceByName("lo")
-		if err != nil {
-			return err
-		}
-		group, err := net.ListenMulticastUDP("udp4", lo, &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353})
-		if err != nil {
-			return err
-		}
-		// Only with addresses of its own could the server say where an answer comes from.
-		s.answering(&dns.Server{PacketConn: struct{ net.PacketConn }{group}}, "printer.local. 120 A 10.77.0.25")
-		return nil
-	})
-}
-
-// answering serves with one record until the test ends.
-func (s *stage) answering(server *dns.Server, record string) {
-	answer, err := dns.NewRR(record)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
-		reply := new(dns.Msg).SetReply(question)
-		reply.Answer = append(reply.Answer, answer)
-		_ = w.WriteMsg(reply) // a client that has gone does not matter
-	})
-	started, served := make(chan struct{}), make(chan error, 1)
-	server.NotifyStartedFunc = func() { close(started) }
-	go func() { served <- server.ActivateAndServe() }()
-	<-started
-	s.t.Cleanup(func() {
-		if err := server.Shutdown(); err != nil {
-			s.t.Error(err)
-		}
-		<-served
-	})
 }

@@ -162,7 +162,7 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		keep = spool.AppendEvents
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
-	h.untold = p.Untold
+	h.dropped = p.Dropped
 	if p.Tells() {
 		h.told = p.On(probe.FeatureDNS) || p.On(probe.FeatureLookup)
 		s.happenings.Store(h)

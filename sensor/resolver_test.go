@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/internal/testbin"
+	"github.com/netview-project/netview/internal/testca"
 	"github.com/netview-project/netview/internal/testns"
 )
 
@@ -106,17 +109,15 @@ func (s *stage) command(arguments ...string) *exec.Cmd {
 }
 
 // run a program on the stage to its end.
-func (s *stage) run(arguments ...string) (output string) {
+func (s *stage) run(arguments ...string) {
 	s.t.Helper()
 	s.Do(s.t, func() error {
 		out, err := s.command(arguments...).CombinedOutput()
-		output = string(out)
-		if err != nil {
+		if err != nil { // which may be what the test is about
 			s.t.Logf("%q: %v: %s", arguments, err, out)
 		}
 		return nil
 	})
-	return output
 }
 
 // serving starts a server on the stage, and waits until it answers to its address.
@@ -312,6 +313,65 @@ func (s *stage) startDnsmasq() {
 	s.serving("127.0.0.1:53", tool(s.t, "dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--log-facility=-",
 		"--no-resolv", "--no-hosts", "--cache-size=0", "--bind-interfaces", "--listen-address=127.0.0.1", "--listen-address=::1",
 		"--address=/hidden.caps/10.77.0.23", "--server=127.0.0.2")
+}
+
+// serveTLS answers over TLS on the stage.
+func (s *stage) serveTLS(address string) {
+	s.t.Helper()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	certificate := testca.New(s.t, s.t.TempDir(), "authority").Issue("server", host)
+	s.Do(s.t, func() error {
+		listener, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{certificate}})
+		if err != nil {
+			return err
+		}
+		s.answering(&dns.Server{Listener: listener}, "one.test. 60 A 10.77.0.1")
+		return nil
+	})
+}
+
+// respond to questions of mDNS on the stage.
+func (s *stage) respond() {
+	s.t.Helper()
+	s.Do(s.t, func() error {
+		lo, err := net.InterfaceByName("lo")
+		if err != nil {
+			return err
+		}
+		group, err := net.ListenMulticastUDP("udp4", lo, &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353})
+		if err != nil {
+			return err
+		}
+		// Only with addresses of its own could the server say where an answer comes from.
+		s.answering(&dns.Server{PacketConn: struct{ net.PacketConn }{group}}, "printer.local. 120 A 10.77.0.25")
+		return nil
+	})
+}
+
+// answering serves with one record until the test ends.
+func (s *stage) answering(server *dns.Server, record string) {
+	answer, err := dns.NewRR(record)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
+		reply := new(dns.Msg).SetReply(question)
+		reply.Answer = append(reply.Answer, answer)
+		_ = w.WriteMsg(reply) // a client that has gone does not matter
+	})
+	started, served := make(chan struct{}), make(chan error, 1)
+	server.NotifyStartedFunc = func() { close(started) }
+	go func() { served <- server.ActivateAndServe() }()
+	<-started
+	s.t.Cleanup(func() {
+		if err := server.Shutdown(); err != nil {
+			s.t.Error(err)
+		}
+		<-served
+	})
 }
 
 // tool is a program that `make test` has from Debian.

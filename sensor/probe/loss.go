@@ -54,16 +54,13 @@ func (p *Probe) Lost() map[string]uint64 {
 	return lost
 }
 
-// Untold counts the records that the kernel's programs could not tell, of whatever
-// type. To ask costs no system call.
-func (p *Probe) Untold() (n uint64) {
+// Dropped counts the records, of whatever type, that found no room in the ring
+// buffer. To ask costs no system call.
+func (p *Probe) Dropped() uint64 {
 	if !p.Tells() {
 		return 0
 	}
-	for _, index := range []bpf.StateNvLoss{bpf.StateNvLossNV_LOST_RING_FULL, bpf.StateNvLossNV_LOST_PACKET_UNREAD} {
-		n += p.loss(index)
-	}
-	return n
+	return p.loss(bpf.StateNvLossNV_LOST_RING_FULL)
 }
 
 // loss that the programs count.

@@ -57,6 +57,8 @@ const longest = 80
 const (
 	// MaxText is the longest string, in bytes.
 	MaxText = 64 << 10
+	// MaxList is the greatest number of entries of a list.
+	MaxList = 256
 	// MaxUnknown is the greatest number of attributes that this version does not know.
 	MaxUnknown = 256
 )
@@ -148,6 +150,7 @@ const (
 	anyArray             protowire.Number = 5
 	anyMap               protowire.Number = 6
 	anyBytes             protowire.Number = 7
+	arrayValues          protowire.Number = 1
 	mapEntries           protowire.Number = 1
 )
 
@@ -411,6 +414,35 @@ func (v value) entries(take func(key []byte, v value) *RecordError) *RecordError
 	return nil
 }
 
+// list reads the entries of a list, each with one; one without entries is nil.
+func list[T any](v value, key []byte, want string, one func(value) (T, *RecordError)) (entries []T, refused *RecordError) {
+	if v.kind != pcommon.ValueTypeSlice {
+		return nil, wrongType(v, key, want)
+	}
+	c := cursor{rest: v.content}
+	for c.next() {
+		if !c.is(arrayValues, protowire.BytesType) {
+			continue
+		}
+		if len(entries) == MaxList {
+			return nil, refuse(CauseOutOfRange, string(key), "has more than %d entries", MaxList)
+		}
+		var entry T
+		v, err := anyValue(c.content)
+		if err == nil {
+			entry, refused = one(v)
+		}
+		if c.err = err; refused != nil {
+			return nil, refused
+		}
+		entries = append(entries, entry)
+	}
+	if c.err != nil {
+		return nil, refuse(CauseWrongType, string(key), "is a list whose bytes are malformed: %v", c.err)
+	}
+	return entries, nil
+}
+
 // text is a value of any kind as text, in the words of pdata.
 func (d *Decoder) valueText(v value) string {
 	if v.kind == pcommon.ValueTypeStr {
@@ -481,6 +513,9 @@ func (d *Decoder) get(v value, key []byte, to any) *RecordError {
 			return wrongType(v, key, "a bool")
 		}
 		*to = v.bits != 0
+	case *Optional[bool]:
+		to.Known = true
+		return d.get(v, key, &to.Value)
 	case *uint16:
 		n, refused := integer(v, key, math.MaxUint16)
 		*to = uint16(n)
@@ -523,6 +558,19 @@ func (d *Decoder) get(v value, key []byte, to any) *RecordError {
 			return refuse(CauseOutOfRange, string(key), "%.*q is not a UUID", longest, v.content)
 		}
 		*to = id
+	case *[]string:
+		list, refused := list(v, key, "a list of strings", func(entry value) (text string, refused *RecordError) {
+			return text, d.get(entry, key, &text)
+		})
+		*to = list
+		return refused
+	case *[]uint32:
+		list, refused := list(v, key, "a list of integers", func(entry value) (uint32, *RecordError) {
+			n, refused := integer(entry, key, math.MaxUint32)
+			return uint32(n), refused
+		})
+		*to = list
+		return refused
 	case *map[string]uint64:
 		if v.kind != pcommon.ValueTypeMap {
 			return wrongType(v, key, "a map of counts")

@@ -31,6 +31,9 @@ const (
 	KindNetworkListen  Kind = "network_listen"
 	KindNetworkFlow    Kind = "network_flow"
 	KindLSMNetConnect  Kind = "lsm_net_connect"
+	KindDNSQuery       Kind = "dns_query"
+	KindDNSLookup      Kind = "dns_lookup"
+	KindDNSResolution  Kind = "dns_resolution"
 	KindGap            Kind = "gap"
 )
 

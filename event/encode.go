@@ -39,8 +39,7 @@ func (e *Encoder) Append(to []byte, events []Event) []byte {
 		e.encodeRecord(event)
 		e.records = appendMessage(e.records, scopeLogsRecords, e.record)
 	}
-	to = protowire.AppendTag(to, requestLogs, protowire.BytesType)
-	to = protowire.AppendVarint(to, uint64(sizeOfMessage(resourceLogsResource, len(e.resource))+sizeOfMessage(resourceLogsScopes, len(e.records))))
+	to = appendHeader(to, requestLogs, sizeOfMessage(resourceLogsResource, len(e.resource))+sizeOfMessage(resourceLogsScopes, len(e.records)))
 	to = appendMessage(to, resourceLogsResource, e.resource)
 	return appendMessage(to, resourceLogsScopes, e.records)
 }
@@ -91,8 +90,11 @@ func (e *Encoder) put(to []byte, field protowire.Number, name string, v any) []b
 			to = appendText(to, field, name, *v)
 		}
 	case *bool:
-		to = appendKey(to, field, name, sizeOfTag(anyBool)+1)
-		to = protowire.AppendVarint(protowire.AppendTag(to, anyBool, protowire.VarintType), protowire.EncodeBool(*v))
+		to = appendBool(to, field, name, *v)
+	case *Optional[bool]:
+		if v.Known {
+			to = appendBool(to, field, name, v.Value)
+		}
 	case *uint16:
 		to = appendInt(to, field, name, uint64(*v))
 	case *uint64:
@@ -117,6 +119,20 @@ func (e *Encoder) put(to []byte, field protowire.Number, name string, v any) []b
 	case *uuid.UUID:
 		text, _ := v.MarshalText() // it has no error
 		to = appendText(to, field, name, text)
+	case *[]string:
+		e.values = e.values[:0]
+		for _, text := range *v {
+			e.values = appendHeader(e.values, arrayValues, sizeOfMessage(anyString, len(text)))
+			e.values = protowire.AppendString(protowire.AppendTag(e.values, anyString, protowire.BytesType), text)
+		}
+		to = e.putList(to, field, name)
+	case *[]uint32:
+		e.values = e.values[:0]
+		for _, n := range *v {
+			e.values = appendHeader(e.values, arrayValues, sizeOfTag(anyInt)+protowire.SizeVarint(uint64(n)))
+			e.values = protowire.AppendVarint(protowire.AppendTag(e.values, anyInt, protowire.VarintType), uint64(n))
+		}
+		to = e.putList(to, field, name)
 	case *map[string]uint64:
 		e.values = e.values[:0]
 		for key, n := range *v {
@@ -133,6 +149,15 @@ func (e *Encoder) put(to []byte, field protowire.Number, name string, v any) []b
 	return to
 }
 
+// putList appends a list of the entries in values, unless it is empty.
+func (e *Encoder) putList(to []byte, field protowire.Number, name string) []byte {
+	if len(e.values) == 0 {
+		return to
+	}
+	to = appendKey(to, field, name, sizeOfMessage(anyArray, len(e.values)))
+	return appendMessage(to, anyArray, e.values)
+}
+
 // putMap appends a map of the entries in values.
 func (e *Encoder) putMap(to []byte, field protowire.Number, name string) []byte {
 	to = appendKey(to, field, name, sizeOfMessage(anyMap, len(e.values)))
@@ -142,11 +167,19 @@ func (e *Encoder) putMap(to []byte, field protowire.Number, name string) []byte 
 // appendKey appends all of a KeyValue but the content of its AnyValue, which has
 // a size and is to follow.
 func appendKey(to []byte, field protowire.Number, name string, size int) []byte {
-	to = protowire.AppendTag(to, field, protowire.BytesType)
-	to = protowire.AppendVarint(to, uint64(sizeOfMessage(keyValueKey, len(name))+sizeOfMessage(keyValueValue, size)))
+	to = appendHeader(to, field, sizeOfMessage(keyValueKey, len(name))+sizeOfMessage(keyValueValue, size))
 	to = protowire.AppendString(protowire.AppendTag(to, keyValueKey, protowire.BytesType), name)
-	to = protowire.AppendTag(to, keyValueValue, protowire.BytesType)
-	return protowire.AppendVarint(to, uint64(size))
+	return appendHeader(to, keyValueValue, size)
+}
+
+// appendHeader appends what precedes the content of a message of a size.
+func appendHeader(to []byte, field protowire.Number, size int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(to, field, protowire.BytesType), uint64(size))
+}
+
+func appendBool(to []byte, field protowire.Number, name string, is bool) []byte {
+	to = appendKey(to, field, name, sizeOfTag(anyBool)+1)
+	return protowire.AppendVarint(protowire.AppendTag(to, anyBool, protowire.VarintType), protowire.EncodeBool(is))
 }
 
 func appendText[T string | []byte](to []byte, field protowire.Number, name string, text T) []byte {

@@ -121,6 +121,57 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestListsThatAreRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		attribute string
+		put       func(pcommon.Map)
+		cause     event.Cause
+	}{
+		"no list":        {event.AttrDNSServers, func(m pcommon.Map) { m.PutStr(event.AttrDNSServers, "192.0.2.1") }, event.CauseWrongType},
+		"a number":       {event.AttrDNSServers, func(m pcommon.Map) { m.PutEmptySlice(event.AttrDNSServers).AppendEmpty().SetInt(1) }, event.CauseWrongType},
+		"a text":         {event.AttrDNSAnswerTTLs, func(m pcommon.Map) { m.PutEmptySlice(event.AttrDNSAnswerTTLs).AppendEmpty().SetStr("1") }, event.CauseWrongType},
+		"an empty value": {event.AttrDNSAnswerTTLs, func(m pcommon.Map) { m.PutEmptySlice(event.AttrDNSAnswerTTLs).AppendEmpty() }, event.CauseWrongType},
+		"negative":       {event.AttrDNSAnswerTTLs, func(m pcommon.Map) { m.PutEmptySlice(event.AttrDNSAnswerTTLs).AppendEmpty().SetInt(-1) }, event.CauseOutOfRange},
+		"a text of 1 MB": {event.AttrDNSServers, func(m pcommon.Map) {
+			m.PutEmptySlice(event.AttrDNSServers).AppendEmpty().SetStr(strings.Repeat("x", 1<<20))
+		}, event.CauseOutOfRange},
+		"1 entry too many": {event.AttrDNSServers, func(m pcommon.Map) {
+			list := m.PutEmptySlice(event.AttrDNSServers)
+			for range event.MaxList + 1 {
+				list.AppendEmpty().SetStr("x")
+			}
+		}, event.CauseOutOfRange},
+	} {
+		logs := event.Encode([]event.Event{testevent.Filled(t, event.KindDNSQuery)})
+		_, record := only(t, logs)
+		test.put(record.Attributes())
+		if r := decode(t, logs); r.Err == nil || r.Err.Cause != test.cause || r.Err.Attribute != test.attribute || len(r.Err.Error()) > 1000 {
+			t.Errorf("%s: %.300v", name, r.Err)
+		}
+	}
+	logs := event.Encode([]event.Event{testevent.Filled(t, event.KindDNSQuery)})
+	_, record := only(t, logs)
+	record.Attributes().PutEmptySlice(event.AttrDNSServers)
+	if got := accepted(t, logs).(*event.DNSQuery).Servers; got != nil {
+		t.Errorf("an empty list is %q, want nil as for an absent one", got)
+	}
+}
+
+// TestEncoderAllocates: nothing for an event, once it has met its largest request.
+func TestEncoderAllocates(t *testing.T) {
+	for _, kind := range event.Kinds() {
+		events := make([]event.Event, 1000)
+		for i := range events {
+			events[i] = testevent.Filled(t, kind)
+		}
+		var encoder event.Encoder
+		body := encoder.Append(nil, events)
+		if n := testing.AllocsPerRun(5, func() { body = encoder.Append(body[:0], events) }); n > 10 {
+			t.Errorf("%s: %.0f allocations for %d events", kind, n, len(events))
+		}
+	}
+}
+
 func TestMappedAddressIsIPv4(t *testing.T) {
 	logs := event.Encode([]event.Event{testevent.Filled(t, event.KindConnection)})
 	_, record := only(t, logs)

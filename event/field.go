@@ -32,7 +32,8 @@ type Field struct {
 	// Source on the host: the kernel file or call it comes from.
 	Source string
 	// Null says when the value is not known; empty means never. The column is
-	// Nullable exactly where it is not empty.
+	// Nullable exactly where it is not empty and the field is no list: a list that
+	// is not known is empty.
 	Null string
 
 	at func(Event) any
@@ -40,9 +41,18 @@ type Field struct {
 
 // Value returns a pointer to the field within e, which must be of the field's
 // kind: *string, *bool, *uint16, *uint32, *uint64, *netip.Addr, *time.Time,
-// *uuid.UUID, *Optional[uint32], *Optional[uint64], *Optional[time.Duration], *time.Duration,
-// *map[string]uint64 or *map[string]string.
+// *uuid.UUID, *Optional[bool], *Optional[uint32], *Optional[uint64], *Optional[time.Duration],
+// *time.Duration, *[]string, *[]uint32, *map[string]uint64 or *map[string]string.
 func (f *Field) Value(e Event) any { return f.at(e) }
+
+// IsList reports whether the field of the kind holds a list.
+func (f *Field) IsList(kind Kind) bool {
+	switch f.Value(New(kind)).(type) {
+	case *[]string, *[]uint32:
+		return true
+	}
+	return false
+}
 
 // of lets a kind's table name a member of its own struct.
 func of[T any](member func(*T) any) func(Event) any {
@@ -88,6 +98,28 @@ const (
 	AttrBytesReceived    = "netview.flow.bytes_received"
 	AttrFinalState       = "netview.flow.final_state"
 	AttrFinalDetail      = "netview.flow.final_state.detail"
+	AttrDNSType          = "netview.dns.question.type"
+	AttrDNSClass         = "netview.dns.question.class"
+	AttrDNSID            = "netview.dns.id"
+	AttrDNSServers       = "netview.dns.servers"
+	AttrDNSAttempts      = "netview.dns.attempts"
+	AttrDNSResult        = "netview.dns.result"
+	AttrDNSRCode         = "netview.dns.rcode"
+	AttrDNSLatency       = "netview.dns.latency"
+	AttrDNSAnswerTypes   = "netview.dns.answer.types"
+	AttrDNSAnswerTTLs    = "netview.dns.answer.ttls"
+	AttrDNSAnswerCount   = "netview.dns.answer.count"
+	AttrDNSTruncated     = "netview.dns.truncated"
+	AttrLookupService    = "netview.dns.lookup.service"
+	AttrLookupResult     = "netview.dns.lookup.result"
+	AttrLookupErrno      = "netview.dns.lookup.errno"
+	AttrLookupLatency    = "netview.dns.lookup.latency"
+	AttrLookupLibrary    = "netview.dns.lookup.library"
+	AttrNameSource       = "netview.peer.name.source"
+	AttrNameSameProcess  = "netview.peer.name.same_process"
+	AttrNameAge          = "netview.peer.name.age"
+	AttrNameTTL          = "netview.peer.name.ttl"
+	AttrNameOthers       = "netview.peer.name.others"
 	AttrGapSession       = "netview.gap.session"
 	AttrGapFirst         = "netview.gap.first"
 	AttrGapLast          = "netview.gap.last"
@@ -146,7 +178,7 @@ func TypeName(v any) string {
 	switch v.(type) {
 	case *string, *netip.Addr, *uuid.UUID:
 		return "string"
-	case *bool:
+	case *bool, *Optional[bool]:
 		return "bool"
 	case *uint16, *uint32, *uint64, *Optional[uint32], *Optional[uint64]:
 		return "int"
@@ -154,6 +186,10 @@ func TypeName(v any) string {
 		return "double"
 	case *time.Time:
 		return "time"
+	case *[]string:
+		return "string[]"
+	case *[]uint32:
+		return "int[]"
 	default:
 		return "map"
 	}

@@ -45,6 +45,9 @@ var kinds = map[Kind]*kindSpec{
 	KindNetworkFlow:    newSpec[NetworkFlow](networkFlowFields),
 	KindNetworkListen:  newSpec[NetworkListen](networkListenFields),
 	KindLSMNetConnect:  newSpec[LSMNetConnect](lsmNetConnectFields),
+	KindDNSQuery:       newSpec[DNSQuery](dnsQueryFields),
+	KindDNSLookup:      newSpec[DNSLookup](dnsLookupFields),
+	KindDNSResolution:  newSpec[DNSResolution](dnsResolutionFields),
 	KindGap:            newSpec[Gap](gapFields),
 }
 

@@ -1,6 +1,10 @@
 package event
 
-import "time"
+import (
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+)
 
 // State is what a sensor shows of itself at one moment.
 type State struct {
@@ -29,7 +33,22 @@ type Kernel struct {
 	// Audit counts what flows and socket tables said differently, by
 	// FlowDifferences.
 	Audit map[string]uint64
+	// DNS counts queries and lookups; nil where they are not told.
+	DNS *DNS
 }
+
+// DNS counts what eBPF told of DNS since the sensor's start.
+type DNS struct {
+	Queries map[DNSLabels]uint64
+	// Lookups by their result.
+	Lookups map[string]uint64
+	// Latency of the answers (s), with native and classic buckets.
+	Latency *dto.Histogram
+}
+
+// DNSLabels are labels of a query, in the words of [DNSQuery]. What is rare is
+// "other", so that their number is bounded.
+type DNSLabels struct{ Protocol, Transport, Type, Result, RCode string }
 
 // FlowDifferences names the keys of [Kernel].Audit, and explains them.
 var FlowDifferences = []struct{ Name, Explained string }{

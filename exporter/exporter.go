@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/collectors/version"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/netview-project/netview/event"
 )
@@ -30,7 +31,7 @@ func NewRegistry(resource event.Resource, state func() event.State) *prometheus.
 }
 
 // families in the order of docs/metrics.md.
-var families = []family{connectionMetrics, listenerMetrics, flowMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
+var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
 
 // collector makes const metrics out of one state, so that a scrape never mixes
 // two snapshots.
@@ -52,6 +53,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		f.collect(&state, func(m *metric, value float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
 		})
+		if f.histograms != nil {
+			f.histograms(&state, func(m *metric, h *dto.Histogram) { ch <- measured{m.desc, h} })
+		}
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/netview-project/netview/event"
 )
@@ -36,10 +38,26 @@ func state() event.State {
 			Events: event.Lane{Records: 5, Bytes: 1000, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
 		},
 		Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: 12}, BytesSent: 1000, BytesReceived: 2000, Retransmits: 3,
-			Audit: map[string]uint64{"adopted": 1}},
+			Audit: map[string]uint64{"adopted": 1}, DNS: &event.DNS{
+				Queries: map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NXDOMAIN"}: 4, {Protocol: "mdns", Transport: "udp", Type: "PTR", Result: "no_answer"}: 2},
+				Lookups: map[string]uint64{"ok": 5, "EAI_NONAME": 1},
+				Latency: latencies(.0002, .003, 20)}},
 		Losses:   map[string]uint64{"socket_row_short": 4},
 		Failures: 2,
 	}
+}
+
+// latencies are what was observed (s), in two classic buckets and in native ones.
+func latencies(seconds ...float64) *dto.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Buckets: []float64{.001, 1}, NativeHistogramBucketFactor: 1.1})
+	for _, s := range seconds {
+		h.Observe(s)
+	}
+	var m dto.Metric
+	if err := h.Write(&m); err != nil {
+		panic(err)
+	}
+	return m.Histogram
 }
 
 const golden = `
@@ -52,6 +70,21 @@ netview_connections{direction="outbound",family="ipv6",sensor_id="s1",state="est
 netview_connections{direction="unknown",family="ipv4",sensor_id="s1",state="established"} 0
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="close_wait"} 1
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="established"} 0
+# HELP netview_dns_latency_seconds Time from the first transmission of a query to its answer, on port 53.
+# TYPE netview_dns_latency_seconds histogram
+netview_dns_latency_seconds_bucket{sensor_id="s1",le="0.001"} 1
+netview_dns_latency_seconds_bucket{sensor_id="s1",le="1"} 2
+netview_dns_latency_seconds_bucket{sensor_id="s1",le="+Inf"} 3
+netview_dns_latency_seconds_sum{sensor_id="s1"} 20.0032
+netview_dns_latency_seconds_count{sensor_id="s1"} 3
+# HELP netview_dns_lookups_total Calls of getaddrinfo, by their result: ok, or the name of the error.
+# TYPE netview_dns_lookups_total counter
+netview_dns_lookups_total{result="EAI_NONAME",sensor_id="s1"} 1
+netview_dns_lookups_total{result="ok",sensor_id="s1"} 5
+# HELP netview_dns_queries_total DNS queries with what became of them, by protocol (dns, mdns or dot), transport, type and rcode; rare types and rcodes are other. result is answered, no_answer, encrypted or unfinished.
+# TYPE netview_dns_queries_total counter
+netview_dns_queries_total{protocol="dns",rcode="NXDOMAIN",result="answered",sensor_id="s1",transport="udp",type="A"} 4
+netview_dns_queries_total{protocol="mdns",rcode="",result="no_answer",sensor_id="s1",transport="udp",type="PTR"} 2
 # HELP netview_ephemeral_udp_listeners UDP listeners among netview_listeners on a port that the kernel hands out by itself: most often clients.
 # TYPE netview_ephemeral_udp_listeners gauge
 netview_ephemeral_udp_listeners{family="ipv4",sensor_id="s1"} 1
@@ -200,6 +233,24 @@ func TestBeforeTheFirstHeartbeat(t *testing.T) {
 	if err != nil || n != 0 {
 		t.Errorf("%d series of a snapshot that does not exist (%v)", n, err)
 	}
+}
+
+// TestLatencyIsNativeToo: those who ask for native buckets get them.
+func TestLatencyIsNativeToo(t *testing.T) {
+	families, err := NewRegistry(event.Resource{SensorID: "s1"}, state).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == dnsLatency.name {
+			h := f.GetMetric()[0].GetHistogram()
+			if h.Schema == nil || len(h.GetPositiveSpan()) == 0 || len(h.GetBucket()) != 2 || f.GetMetric()[0].GetLabel()[0].GetValue() != "s1" {
+				t.Errorf("%v", f)
+			}
+			return
+		}
+	}
+	t.Error("it is not there")
 }
 
 // TestSeriesAreBounded: neither 10,000 listeners nor a port scan makes series.

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/netview-project/netview/event"
 )
@@ -10,6 +11,7 @@ import (
 type metric struct {
 	name, help string
 	kind       prometheus.ValueType
+	histogram  bool // in place of kind
 	labels     []string
 	desc       *prometheus.Desc
 }
@@ -27,6 +29,13 @@ func counter(name, help string, labels ...string) *metric {
 	return newMetric(prometheus.CounterValue, name, help, labels)
 }
 
+// histogram is a metric without labels, of native and of classic buckets.
+func histogram(name, help string) *metric {
+	m := newMetric(prometheus.UntypedValue, name, help, nil)
+	m.histogram = true
+	return m
+}
+
 // emit gives one sample; labels are values in the order of the metric's.
 type emit func(m *metric, value float64, labels ...string)
 
@@ -42,6 +51,8 @@ type family struct {
 	title   string
 	metrics []*metric
 	collect func(*event.State, emit)
+	// histograms gives those of the family; nil where it has none.
+	histograms func(*event.State, func(*metric, *dto.Histogram))
 }
 
 // Description is what docs/metrics.md says of a metric.
@@ -57,7 +68,10 @@ func Describe() []Description {
 	for _, f := range families {
 		for _, m := range f.metrics {
 			d := Description{Family: f.title, Name: m.name, Type: "gauge", Help: m.help, Labels: m.labels}
-			if m.kind == prometheus.CounterValue {
+			switch {
+			case m.histogram:
+				d.Type = "histogram"
+			case m.kind == prometheus.CounterValue:
 				d.Type = "counter"
 			}
 			list = append(list, d)

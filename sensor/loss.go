@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/dns"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/rights"
@@ -50,6 +51,13 @@ func LossCauses() []LossCause {
 		{probe.CauseOwners, "the owner and the beginning of connections, for which the kernel's map had no room", "report it, with the number of connections"},
 		{probe.CauseMissed, "events of moments at which the same program already ran on the CPU", "report it"},
 		{probe.CauseDecode, "events whose form is not that of this version", "report it"},
+		{dns.CauseMalformed, "a DNS message, or those of its answers that could not be read", "see who sends it: another protocol on port 53, or hostile"},
+		{dns.CauseCut, "answers at the end of a datagram of DNS, which is longer than what is taken of it", ""},
+		{dns.CauseQueryEvicted, "the answer of a DNS query, told as unfinished, since too many waited for theirs", "see who asks so much without an answer"},
+		{dns.CauseQueryUnfinished, "the answer of a DNS query, told as unfinished, since the sensor ended", ""},
+		{dns.CauseStreamGap, "DNS messages over TCP, of which bytes did not come", "look at bpf_ring_full"},
+		{dns.CauseStreamMalformed, "DNS messages over TCP, from bytes that are none up to the next that is one: a connection met in the middle, or another protocol on port 53", ""},
+		{dns.CauseStreamEvicted, "DNS messages over TCP, whose beginning was forgotten, since too much waited for the rest", "see who sends messages that never end"},
 		{deliver.CauseSuperseded, "the records of a snapshot that newer ones took the place of, while the collector was away", "mend the collector"},
 		{deliver.CauseRefused, "records that the collector refused for good", "see the sensor's log, and the directory refused in its spool"},
 		{deliver.CauseFull, "the oldest events, for which the spool had no room", "mend the collector; a larger --spool.events-size, or more room on the disk"},

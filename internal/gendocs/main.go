@@ -85,8 +85,11 @@ func fields(kind event.Kind) string {
 			column += ", from `" + stored + "`"
 		}
 		null := f.Null
-		if null == "" {
+		switch {
+		case null == "":
 			null = "never"
+		case f.IsList(kind):
+			null = "empty: " + null
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %s | %s |\n", column, f.Attribute, f.Scope, event.TypeName(f.Value(event.New(kind))), f.Unit, f.Source, null)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/dns"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/socket"
 )
@@ -35,6 +36,7 @@ func TestEveryCauseIsExplained(t *testing.T) {
 	causes = slices.AppendSeq(causes, maps.Keys(new(socket.Reader).Counts()))
 	causes = slices.AppendSeq(causes, maps.Keys(new(process.Table).Counts()))
 	causes = append(causes, deliver.Causes()...)
+	causes = append(causes, dns.Causes()...)
 	for _, cause := range causes {
 		if !strings.Contains(text, "`"+cause+"`") {
 			t.Errorf("the cause %s is not explained", cause)

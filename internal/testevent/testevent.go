@@ -2,6 +2,7 @@
 package testevent
 
 import (
+	"math"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -27,6 +28,8 @@ func Filled(t testing.TB, kind event.Kind) event.Event {
 			*v = uint16(n)
 		case *uint64:
 			*v = n
+		case *event.Optional[bool]:
+			*v = event.Some(true)
 		case *event.Optional[uint32]:
 			*v = event.Some(uint32(n))
 		case *event.Optional[uint64]:
@@ -42,6 +45,10 @@ func Filled(t testing.TB, kind event.Kind) event.Event {
 		case *time.Time:
 			// Recent, or retention would drop the row.
 			*v = time.Now().UTC().Truncate(time.Microsecond)
+		case *[]string:
+			*v = []string{f.Column, "it's", ""}
+		case *[]uint32:
+			*v = []uint32{uint32(n), 0, math.MaxUint32}
 		case *map[string]uint64:
 			*v = map[string]uint64{"a": n, "b": 0}
 		case *map[string]string:

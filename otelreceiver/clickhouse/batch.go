@@ -44,7 +44,7 @@ func NewBatch() *Batch {
 	return b
 }
 
-// Add takes a copy of a record; of its maps it takes the maps themselves.
+// Add takes a copy of a record; of its maps and lists it takes these themselves.
 func (b *Batch) Add(e event.Event) {
 	b.tables[e.Kind()].add(e)
 	b.rows++

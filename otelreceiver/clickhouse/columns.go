@@ -25,6 +25,9 @@ var tableOf = map[event.Kind]string{
 	event.KindNetworkListen:  "events",
 	event.KindNetworkFlow:    "events",
 	event.KindLSMNetConnect:  "events",
+	event.KindDNSQuery:       "events",
+	event.KindDNSLookup:      "events",
+	event.KindDNSResolution:  "events",
 	event.KindGap:            "gaps",
 }
 
@@ -149,6 +152,33 @@ func (c *textColumn) appendDictionary(to driver.BatchColumn) error {
 	return nil
 }
 
+// listColumn is a column of lists, which takes the lists themselves. Most rows of a
+// table have none.
+type listColumn[T any] struct{ values [][]T }
+
+func (c *listColumn[T]) add(_ event.Event, pointer any) {
+	var list []T
+	if pointer != nil {
+		list = *pointer.(*[]T)
+	}
+	c.values = append(c.values, list)
+}
+
+// appendTo goes by rows: by columns the driver reflects on every entry.
+func (c *listColumn[T]) appendTo(to driver.BatchColumn, _ chcolumn.Type) error {
+	for _, list := range c.values {
+		if err := to.AppendRow(list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *listColumn[T]) reset() {
+	clear(c.values)
+	c.values = c.values[:0]
+}
+
 func plain[T any](nullable bool) column {
 	return &columnOf[T]{nullable: nullable, read: func(_ event.Event, pointer any) (T, bool) { return *pointer.(*T), true }}
 }
@@ -170,12 +200,21 @@ func newColumn(f *event.Field, kind event.Kind, nullable bool) column {
 		return plain[uuid.UUID](nullable)
 	case *time.Time:
 		return plain[time.Time](nullable)
+	case *[]string:
+		return &listColumn[string]{}
+	case *[]uint32:
+		return &listColumn[uint32]{}
 	case *map[string]uint64:
 		return plain[map[string]uint64](false)
 	case *map[string]string:
 		return plain[map[string]string](false)
 	case *time.Duration:
 		return &columnOf[float64]{nullable: nullable, read: func(_ event.Event, p any) (float64, bool) { return p.(*time.Duration).Seconds(), true }}
+	case *event.Optional[bool]:
+		return &columnOf[bool]{nullable: true, read: func(_ event.Event, pointer any) (bool, bool) {
+			p := pointer.(*event.Optional[bool])
+			return p.Value, p.Known
+		}}
 	case *event.Optional[uint32]:
 		return &columnOf[uint32]{nullable: true, read: func(_ event.Event, pointer any) (uint32, bool) {
 			p := pointer.(*event.Optional[uint32])

@@ -153,7 +153,10 @@ func TestViewsAgree(t *testing.T) {
 				`SELECT toString(max(b)) FROM (SELECT sum(bytes_sent + bytes_received) AS b FROM netview.events WHERE kind = 'network_flow'` + window +
 					` GROUP BY sensor_id, binary, direction, direction = 'inbound' ? source_address : destination_address, destination_port)`},
 			{"names of addresses", "SELECT toString(sum(events)) FROM " + g.call("names_of_address", "sensor_id", who, "address", "'198.18.0.0/15'"),
-				"SELECT toString(count()) FROM netview.events WHERE remote_name IS NOT NULL AND isIPAddressInRange(toString(destination_address), '::ffff:198.18.0.0/111')" + window},
+				`SELECT toString(count()) FROM netview.events WHERE (remote_name IS NOT NULL AND isIPAddressInRange(toString(assumeNotNull(destination_address)), '::ffff:198.18.0.0/111')
+					OR notEmpty(answers) AND isIPAddressInRange(answers[1], '198.18.0.0/15'))` + window},
+			{"questions", "SELECT toString(sum(queries)) FROM " + g.call("dns_names", "sensor_id", who), "SELECT toString(count()) FROM netview.events WHERE kind = 'dns_query'" + window},
+			{"questions that failed", "SELECT toString(sum(failed + unanswered)) FROM " + g.call("dns_names", "sensor_id", who), "SELECT toString(sum(failures)) FROM " + g.call("dns_failures", "sensor_id", who)},
 		} {
 			got, want := texts(t, g.reader, tt.got), texts(t, g.reader, tt.want)
 			if !slices.Equal(got, want) || got[0] == "0" && who == "''" {
@@ -250,18 +253,23 @@ func TestEventsSearch(t *testing.T) {
 		&event.NetworkListen{Envelope: envelope("c", 4*time.Minute), Target: event.Target{Transport: "tcp", Family: "ipv4", DestinationAddress: netip.MustParseAddr("0.0.0.0"), DestinationPort: 443}, Process: nginx},
 		&event.NetworkFlow{Envelope: envelope("a", 90*time.Minute), Ends: ends("10.0.0.1", 40000, "192.0.2.10", 443), Direction: event.DirectionOutbound, Process: curl, RemoteName: "notexample.com", FinalState: event.FinalEstablished},
 	)
+	store.commit(t,
+		&event.DNSQuery{Envelope: envelope("d", 10*time.Minute), Ends: ends("10.0.0.4", 50001, "192.0.2.53", 53), Protocol: event.ProtocolDNS, Name: "www.example.org", Type: "A", Servers: []string{"192.0.2.53"},
+			Attempts: event.Some(uint32(1)), Result: event.DNSAnswered, RCode: "NOERROR", Latency: event.Some(20 * time.Millisecond), Answers: []string{"cdn.example.net", "203.0.113.80"}, AnswerTypes: []string{"CNAME", "A"}, AnswerTTLs: []uint32{60, 60}, Process: curl},
+		&event.DNSLookup{Envelope: envelope("d", 11*time.Minute), Name: "www.example.org", Result: event.ResultOK, Addresses: []string{"203.0.113.80", "2001:db8::80"}, Process: curl},
+	)
 	reader := connect(t, ch, engine.Reader)
-	all := "1 2 3 4"
+	all := "1 2 3 4 6 7"
 	for _, tt := range []struct{ name, value, want string }{
 		{"", "", all}, {"limit", "2", "1 2"},
-		{"since", moment(now.Add(-2 * time.Hour)), all + " 5"}, {"until", moment(now.Add(-2*time.Minute - time.Second)), "3 4"},
+		{"since", moment(now.Add(-2 * time.Hour)), all + " 5"}, {"until", moment(now.Add(-2*time.Minute - time.Second)), "3 4 6 7"},
 		{"sensor_id", "'b'", "2"}, {"sensor_id", "'a,c'", "1 3 4"}, {"sensor_id", "'a,'", "1"},
 		{"kind", "'network_accept'", "3"}, {"kind", "'network_connect,network_listen'", "1 2 4"}, {"kind", "'connect'", ""},
-		{"process", "'curl'", "1 2"}, {"process", "'/usr/sbin/nginx'", "3 4"}, {"process", "'sbin/nginx'", "3 4"}, {"process", "'nginx'", "3 4"}, {"process", "'ginx'", ""}, {"process", "'77'", "1 2"}, {"process", "'nginx: worker'", "3 4"},
-		{"address", "'192.0.2.10'", "1"}, {"address", "'::ffff:192.0.2.10'", "1"}, {"address", "'192.0.2.0/24'", "1 3"}, {"address", "'10.0.0.0/16'", "1 2 3"}, {"address", "'10.0.0.0/24'", "1 3"},
-		{"address", "'2001:db8::5'", "2"}, {"address", "'2001:db8::/32'", "2"}, {"address", "'0.0.0.0/0'", all}, {"address", "'203.0.113.1'", ""},
+		{"process", "'curl'", "1 2 6 7"}, {"process", "'/usr/sbin/nginx'", "3 4"}, {"process", "'sbin/nginx'", "3 4"}, {"process", "'nginx'", "3 4"}, {"process", "'ginx'", ""}, {"process", "'77'", "1 2 6 7"}, {"process", "'nginx: worker'", "3 4"},
+		{"address", "'192.0.2.10'", "1"}, {"address", "'::ffff:192.0.2.10'", "1"}, {"address", "'192.0.2.0/24'", "1 3 6"}, {"address", "'10.0.0.0/15'", "1 2 3 6"}, {"address", "'10.0.0.0/24'", "1 3 6"},
+		{"address", "'2001:db8::5'", "2"}, {"address", "'2001:db8::/32'", "2"}, {"address", "'0.0.0.0/0'", "1 2 3 4 6"}, {"address", "'203.0.113.1'", ""},
 		{"port", "443", "1 3 4"}, {"port", "50000", "3"}, {"port", "1", ""},
-		{"name", "'example.com'", "1 2"}, {"name", "'EXAMPLE.com.'", "1 2"}, {"name", "'api.example.com'", "1"}, {"name", "'xample.com'", ""}, {"name", "'com'", "1 2"},
+		{"name", "'example.com'", "1 2"}, {"name", "'EXAMPLE.com.'", "1 2"}, {"name", "'api.example.com'", "1"}, {"name", "'xample.com'", ""}, {"name", "'com'", "1 2"}, {"name", "'example.org'", "6 7"},
 	} {
 		arguments := map[string]string{"sensor_id": "''", "kind": "''", "process": "''", "address": "''", "port": "0", "name": "''", "since": moment(now.Add(-time.Hour)), "until": moment(now), "limit": "500", tt.name: tt.value}
 		delete(arguments, "")
@@ -282,6 +290,59 @@ func TestEventsSearch(t *testing.T) {
 	shown := texts(t, reader, "SELECT concat(source_address, ' ', destination_address) FROM netview.events_search(sensor_id = 'b', kind = '', process = '', address = '', port = 0, name = '', since = "+moment(now.Add(-time.Hour))+", until = "+moment(now)+", limit = 1)")
 	if !slices.Equal(shown, []string{"10.0.1.1 2001:db8::5"}) {
 		t.Errorf("addresses are shown as %v", shown)
+	}
+}
+
+// TestDNSViews: which questions count as failed, and how a name is known.
+func TestDNSViews(t *testing.T) {
+	ch := testch.Start(t)
+	store := startReady(t, ch)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	session, sequence := uuid.New(), uint64(0)
+	envelope := func() event.Envelope {
+		sequence++
+		return event.Envelope{Resource: event.Resource{SensorID: "a", Session: session}, Sequence: sequence, Timestamp: now.Add(-time.Minute)}
+	}
+	process := event.Process{PID: event.Some(uint32(5)), Binary: "/bin/app"}
+	query := func(name, result, rcode string, latency time.Duration, answers ...string) event.Event {
+		q := &event.DNSQuery{Envelope: envelope(), Ends: event.Ends{Transport: "udp", Family: "ipv4", SourceAddress: netip.MustParseAddr("192.0.2.1"), DestinationAddress: netip.MustParseAddr("192.0.2.53"), DestinationPort: 53},
+			Protocol: event.ProtocolDNS, Name: name, Type: "A", Servers: []string{"192.0.2.53"}, Attempts: event.Some(uint32(2)), Result: result, RCode: rcode, Answers: answers, Process: process}
+		if latency > 0 {
+			q.Latency = event.Some(latency)
+		}
+		return q
+	}
+	lookup := func(name, result string, addresses ...string) event.Event {
+		return &event.DNSLookup{Envelope: envelope(), Name: name, Result: result, Addresses: addresses, Process: process}
+	}
+	store.commit(t,
+		query("good.example", event.DNSAnswered, "NOERROR", 10*time.Millisecond, "alias.example", "203.0.113.1", "203.0.113.2"),
+		query("good.example", event.DNSAnswered, "NOERROR", 30*time.Millisecond),
+		query("bad.example", event.DNSAnswered, "NXDOMAIN", time.Millisecond), query("bad.example", event.DNSAnswered, "NXDOMAIN", time.Millisecond), query("bad.example", event.DNSNoAnswer, "", 0),
+		query("cut.example", event.DNSUnfinished, "", 0), query("", event.DNSEncrypted, "", 0),
+		lookup("good.example", event.ResultOK, "203.0.113.1", "2001:db8::1"), lookup("bad.example", "EAI_NONAME"),
+		&event.DNSResolution{Envelope: envelope(), Target: event.Target{Transport: "tcp", Family: "ipv4", DestinationAddress: netip.MustParseAddr("203.0.113.1"), DestinationPort: 443}, Name: "good.example", Source: event.NameFromLookup, Process: process},
+	)
+	reader := connect(t, ch, engine.Reader)
+	window := fmt.Sprintf("sensor_id = '', since = %s, until = %s, limit = 500", moment(now.Add(-time.Hour)), moment(now))
+	for _, tt := range []struct {
+		query string
+		want  []string
+	}{
+		{"SELECT concat(kind, ' ', name, ' ', failure, ' ', toString(failures), ' ', ifNull(toString(transmissions), '-'), ' ', toString(servers)) FROM netview.dns_failures(" + window + ")",
+			[]string{"dns_query bad.example NXDOMAIN 2 4 ['192.0.2.53']", "dns_lookup bad.example EAI_NONAME 1 - []", "dns_query bad.example no_answer 1 2 ['192.0.2.53']"}},
+		{"SELECT concat(name, ' ', toString(queries), ' ', toString(failed), ' ', toString(unanswered), ' ', ifNull(toString(latency_p95_secs), '-')) FROM netview.dns_names(" + window + ")",
+			[]string{"bad.example 3 2 1 0.001", "good.example 2 0 0 0.03", "cut.example 1 0 0 -"}},
+		{"SELECT concat(address, ' ', name, ' ', toString(kinds), ' ', toString(events), ' ', toString(binaries)) FROM netview.names_of_address(address = '', " + window + ")",
+			[]string{"2001:db8::1 good.example ['dns_lookup'] 1 ['/bin/app']", "203.0.113.1 good.example ['dns_lookup','dns_query','dns_resolution'] 3 ['/bin/app']", "203.0.113.2 good.example ['dns_query'] 1 ['/bin/app']"}},
+		{"SELECT concat(address, ' ', name) FROM netview.names_of_address(address = '2001:db8::1', " + window + ")", []string{"2001:db8::1 good.example"}},
+		{"SELECT concat(address, ' ', name) FROM netview.names_of_address(address = '203.0.113.2/32', " + window + ")", []string{"203.0.113.2 good.example"}},
+		{"SELECT address FROM netview.names_of_address(address = '192.0.2.53', " + window + ")", nil}, // a server of DNS has no name by its questions
+	} {
+		got := texts(t, reader, tt.query)
+		if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(tt.want))) {
+			t.Errorf("%s\n got %q\nwant %q", tt.query, got, tt.want)
+		}
 	}
 }
 

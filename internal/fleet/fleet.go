@@ -236,6 +236,7 @@ const (
 	saltInode = iota + 1
 	saltTimes
 	saltBytes
+	saltAsk
 )
 
 func (l life) part(salt uint64) uint64 { return mix(l.hash + salt) }
@@ -270,14 +271,14 @@ func (s *Sensor) Next() Beat {
 	s.beat++
 	beat := int(s.beat)
 	var b Beat
-	var ended []life
-	var live []life
+	var ended, live, asks []life
 	for i := range s.slots {
 		slot := &s.slots[i]
 		l, first := slot.at(beat)
 		if first {
 			if l.busy && s.outbound(l) {
 				b.Events = append(b.Events, s.connect(l, s.beginning(l)))
+				asks = append(asks, l)
 			}
 			if before := slot.life((beat+slot.phase)/slot.period - 1); before.busy {
 				ended = append(ended, before)
@@ -295,12 +296,14 @@ func (s *Sensor) Next() Beat {
 		if s.outbound(l) {
 			begun, _ := s.shortTime(l)
 			b.Events = append(b.Events, s.connect(l, begun))
+			asks = append(asks, l)
 		}
 	}
 	for _, l := range short {
 		begun, took := s.shortTime(l)
 		b.Events = append(b.Events, s.flow(l, begun, begun.Add(took), true))
 	}
+	b.Events = append(b.Events, s.dns(asks)...)
 	b.Snapshot = s.snapshot(live, len(b.Events))
 	s.number(&b)
 	return b

@@ -52,9 +52,11 @@ func (f *Fleet) insert(table, database string, firstSensor, lastSensor int, firs
 	data := map[string]any{
 		"Fleet": f, "Database": database, "FirstSensor": firstSensor, "LastSensor": lastSensor, "FirstBeat": firstBeat, "LastBeat": lastBeat,
 		"Start": f.Start.UnixMilli(), "Interval": f.milliseconds(), "Prefix": Prefix, "Version": Version,
-		"RoleOf": roleOf, "Arches": arches, "Kernels": kernels, "States": states, "Results": results, "FinalDetails": finalDetails,
+		"RoleOf": roleOf, "Arches": arches, "Kernels": kernels, "States": states, "Results": results, "FinalDetails": finalDetails, "RCodes": rcodes,
 		"SaltID": saltID, "SaltSlots": saltSlots, "SaltShort": saltShort, "SaltEphemeral": saltEphemeral, "SaltPrograms": saltPrograms, "SaltBeats": saltBeats,
-		"SaltInode": saltInode, "SaltTimes": saltTimes, "SaltBytes": saltBytes,
+		"SaltInode": saltInode, "SaltTimes": saltTimes, "SaltBytes": saltBytes, "SaltAsk": saltAsk,
+		"AtTook": atTook, "AtAskID": atAskID, "AtAskPort": atAskPort, "AtTTL": atTTL, "Resolver": resolver, "Library": library,
+		"NoAnswerAfter": noAnswerAfter.Milliseconds(), "LongestAnswer": longestAnswer.Milliseconds(), "AnswerToConnect": answerToConnect.Milliseconds(), "LongestTTL": int(longestTTL.Seconds()),
 		"AtTalk": atTalk, "AtPort": atPort, "AtPeer": atPeer, "AtFamily": atFamily, "AtState": atState,
 		"FirstEphemeral": firstEphemeral, "EphemeralPorts": ephemeralPorts, "Services": services, "FirstInode": firstInode,
 	}

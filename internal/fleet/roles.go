@@ -156,6 +156,7 @@ type frequency struct {
 var (
 	states       = []frequency{{90, "established"}, {95, "close_wait"}, {98, "fin_wait_2"}, {100, "syn_sent"}}
 	results      = []frequency{{88, "ok"}, {95, "refused"}, {98, "timed_out"}, {100, "unreachable"}}
+	rcodes       = []frequency{{93, "NOERROR"}, {97, "NXDOMAIN"}, {98, "SERVFAIL"}, {100, ""}}
 	finalDetails = []frequency{{90, "fin"}, {96, "reset_by_peer"}, {100, "reset_locally"}}
 )
 

@@ -17,8 +17,7 @@ import (
 )
 
 // generated is a store with the records of a fleet that does not exist, made
-// inside of ClickHouse. Its flows that live are its connections, and before each
-// connect with a name stands a question of DNS.
+// inside of ClickHouse. Its flows that live are its connections.
 type generated struct {
 	t             testing.TB
 	owner, reader driver.Conn
@@ -51,13 +50,8 @@ func (g *generated) insert(first, last int) {
 	}
 	columns := strings.Join(texts(g.t, g.owner, `SELECT name FROM system.columns WHERE database = 'netview' AND table = 'snapshot_flows' AND default_kind = ''
 		AND name IN (SELECT name FROM system.columns WHERE database = 'netview' AND table = 'snapshot_connections' AND default_kind = '') ORDER BY position`), ", ")
-	from := moment(g.fleet.Start.Add(time.Duration(first) * g.fleet.Interval))
 	g.exec(`INSERT INTO netview.snapshot_flows (%[1]s, transport, source_address, source_port, destination_address, destination_port)
-		SELECT %[1]s, 'tcp', local_address, local_port, remote_address, remote_port FROM netview.snapshot_connections FINAL WHERE timestamp >= %[2]s`, columns, from)
-	g.exec(`INSERT INTO netview.events (kind, sensor_id, session, sequence, timestamp, host_name, netns, pid, binary, result, rcode, name, query_type, attempts, servers, answers, latency_secs)
-		SELECT 'dns_query', sensor_id, session, 1000000 + sequence, timestamp, host_name, netns, pid, binary, if(result = 'timed_out', 'no_answer', 'answered'), multiIf(result = 'timed_out', NULL, result = 'ok', 'NOERROR', 'NXDOMAIN'),
-		remote_name, 'A', 1, ['192.0.2.53:53'], if(result = 'ok', [replaceOne(toString(assumeNotNull(destination_address)), '::ffff:', '')], []), 0.01
-		FROM netview.events FINAL WHERE kind = 'network_connect' AND remote_name IS NOT NULL AND timestamp >= %s`, from)
+		SELECT %[1]s, 'tcp', local_address, local_port, remote_address, remote_port FROM netview.snapshot_connections FINAL WHERE heartbeat BETWEEN %[2]d AND %[3]d`, columns, first, last)
 }
 
 func (g *generated) exec(format string, arguments ...any) {

@@ -128,13 +128,13 @@ func TestBrokenCursors(t *testing.T) {
 func TestCursorsUseTheKey(t *testing.T) {
 	ch := testch.Start(t)
 	startReady(t, ch)
-	g := generate(t, ch, 20, 10, 100, 60)
+	g := generate(t, ch, 20, 10, 250, 60)
 	for _, table := range []string{"events", "snapshot_connections"} {
 		g.exec("OPTIMIZE TABLE netview.%s FINAL", table)
 	}
 	events := texts(t, g.reader, "SELECT toString(count()) FROM netview.events")[0]
 	var all uint64
-	if _, err := fmt.Sscan(events, &all); err != nil || all < 150_000 {
+	if _, err := fmt.Sscan(events, &all); err != nil || all < 400_000 {
 		t.Fatalf("%s events are too few to tell", events)
 	}
 	last := ""

@@ -20,6 +20,7 @@ import (
 // inside of ClickHouse. Its flows that live are its connections.
 type generated struct {
 	t             testing.TB
+	server        *testch.Server
 	owner, reader driver.Conn
 	fleet         *generator.Fleet
 	// at is when the last heartbeat of the last sensor has come.
@@ -31,7 +32,7 @@ type generated struct {
 func generate(t testing.TB, ch *testch.Server, sensors, connections, short, beats int) *generated {
 	const interval = 15 * time.Second
 	at := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
-	g := &generated{t: t, owner: connect(t, ch, engine.Owner), reader: connect(t, ch, engine.Reader), at: at,
+	g := &generated{t: t, server: ch, owner: connect(t, ch, engine.Owner), reader: connect(t, ch, engine.Reader), at: at,
 		fleet: &generator.Fleet{Seed: 11, Sensors: sensors, Connections: connections, Short: short, Start: at.Add(-time.Duration(beats+1) * interval), Interval: interval}}
 	for _, table := range []string{"events", "heartbeats", "snapshot_connections", "snapshot_listeners", "snapshot_flows"} {
 		g.exec("ALTER TABLE netview.%s MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1", table)

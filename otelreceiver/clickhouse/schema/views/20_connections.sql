@@ -33,8 +33,8 @@ WITH
     ) AS page
 SELECT
     * REPLACE (shown(local_address) AS local_address, shown(remote_address) AS remote_address),
-    page.total AS total, page.page_count AS page_count, page.current_page AS current_page, toUInt64({page_size:Int64}) AS page_size
+    tupleElement(page, 'total') AS total, tupleElement(page, 'page_count') AS page_count, tupleElement(page, 'current_page') AS current_page, toUInt64({page_size:Int64}) AS page_size
 FROM {{database}}.connection_columns(at = {at:DateTime64(3, 'UTC')})
-WHERE (sensor_id, timestamp, session, sequence) IN (SELECT arrayJoin(page.keys))
+WHERE (sensor_id, timestamp, session, sequence) IN (SELECT arrayJoin(tupleElement(page, 'keys')))
 ORDER BY sensor_id, session, sequence
 LIMIT 1 BY session, sequence;

@@ -9,18 +9,15 @@ WITH
         since = {since:DateTime64(3, 'UTC')}, until = {until:DateTime64(3, 'UTC')}, after = {after:String}, limit = {limit:Int64})) AS last
 SELECT
     * EXCEPT (received) REPLACE (shown(source_address) AS source_address, shown(destination_address) AS destination_address),
-    sealed(arrayStringConcat([last.head, toString(kind), toString(sensor_id), toString(toUnixTimestamp64Micro(timestamp)), toString(session), toString(sequence)], '~')) AS cursor
-FROM {{database}}.events
-WHERE timestamp >= last.since AND timestamp < last.until
+    sealed(arrayStringConcat([tupleElement(last, 'head'), toString(kind), toString(sensor_id), toString(toUnixTimestamp64Micro(timestamp)), toString(session), toString(sequence)], '~')) AS cursor
+FROM {{database}}.events FINAL
+WHERE timestamp >= tupleElement(last, 'since') AND timestamp < tupleElement(last, 'until')
     AND ({sensor_id:String} = '' OR sensor_id IN splitByChar(',', {sensor_id:String}))
     AND ({kind:String} = '' OR kind IN splitByChar(',', {kind:String}))
     -- As a comparison of tuples this would read every row.
-    AND kind >= last.kind AND (kind > last.kind
-        OR sensor_id >= last.sensor_id AND (sensor_id > last.sensor_id
-            OR timestamp >= last.timestamp AND (timestamp > last.timestamp
-                OR session >= last.session AND (session > last.session OR sequence > last.sequence))))
+    AND kind >= tupleElement(last, 'kind') AND (kind > tupleElement(last, 'kind')
+        OR sensor_id >= tupleElement(last, 'sensor_id') AND (sensor_id > tupleElement(last, 'sensor_id')
+            OR timestamp >= tupleElement(last, 'timestamp') AND (timestamp > tupleElement(last, 'timestamp')
+                OR session >= tupleElement(last, 'session') AND (session > tupleElement(last, 'session') OR sequence > tupleElement(last, 'sequence')))))
 ORDER BY kind, sensor_id, timestamp, session, sequence
-LIMIT 1 BY session, sequence
-LIMIT {limit:Int64}
--- Or it reads far ahead.
-SETTINGS read_in_order_use_buffering = 0;
+LIMIT {limit:Int64};

@@ -128,26 +128,26 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 	}
 	if q == nil {
 		if len(t.queries) >= t.limits.Queries {
-			t.makeRoom(p.At)
+			t.evict(t.oldest, p.At)
 		}
 		q = t.begin(p, id)
 	} else {
 		t.unlink(q)
 	}
-	if q.again(p, x, t.message.texts.address(p.Remote.Addr())) {
-		add(t, t.exchanges, x, q)
-	}
 	t.link(q)
+	if added := q.again(p, x, t.message.texts.address(p.Remote.Addr())); added && !q.continuous {
+		add(t, t.exchanges, x, q, p.At)
+	}
 }
 
-// makeRoom ends the query that was repeated longest ago.
-func (t *Tracker) makeRoom(now time.Duration) {
-	if now-t.oldest.last > wait {
-		t.finish(t.oldest, event.DNSNoAnswer, t.oldest.last+wait)
+// evict a query to make room.
+func (t *Tracker) evict(q *query, now time.Duration) {
+	if now-q.last > wait {
+		t.finish(q, event.DNSNoAnswer, q.last+wait)
 		return
 	}
 	t.lost[CauseQueryEvicted]++
-	t.finish(t.oldest, event.DNSUnfinished, now)
+	t.finish(q, event.DNSUnfinished, now)
 }
 
 // begin a query with its first transmission.
@@ -169,7 +169,7 @@ func (t *Tracker) begin(p *Packet, id identity) *query {
 	e.ConnectionID = event.Optional[uint64]{Value: p.Socket, Known: p.Socket != 0}
 	t.queries[id] = q
 	if q.continuous {
-		add(t, t.heard, heardKey{id.netns, id.question.name}, q)
+		add(t, t.heard, heardKey{id.netns, id.question.name}, q, p.At)
 	}
 	return q
 }
@@ -287,8 +287,15 @@ func (t *Tracker) finish(q *query, result string, at time.Duration) {
 	t.free = append(t.free, q)
 }
 
+// mostShared is how many queries may wait for the same answer. It keeps those short
+// who look through them.
+const mostShared = 64
+
 // add a query to a list.
-func add[K comparable](t *Tracker, lists map[K][]*query, key K, q *query) {
+func add[K comparable](t *Tracker, lists map[K][]*query, key K, q *query, now time.Duration) {
+	if list := lists[key]; len(list) == mostShared {
+		t.evict(list[0], now)
+	}
 	list := lists[key]
 	if last := len(t.spare) - 1; list == nil && last >= 0 {
 		list, t.spare = t.spare[last], t.spare[:last]

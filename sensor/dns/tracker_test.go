@@ -283,6 +283,34 @@ func TestNoRoom(t *testing.T) {
 		"dns/udp h1.example.com A by 10: 1x[192.0.2.53] no_answer", "dns/udp h2.example.com A by 10: 1x[192.0.2.53] no_answer")
 }
 
+// TestOneAnswerForAll: who asks everything with the same ID makes nobody look through
+// thousands of queries.
+func TestOneAnswerForAll(t *testing.T) {
+	for name, from := range map[string]who{"to be heard by one": alice, "by all": responder} {
+		w := newWorld(t, DefaultLimits())
+		server, most := server1, 0
+		if from == responder {
+			server = group
+		}
+		for i := range 1000 {
+			q := ask(1, "www.local", uint16(i+1000))
+			if from == alice {
+				q = ask(1, fmt.Sprintf("h%d.example.com", i), dns.TypeA)
+			}
+			w.sends(from, server, q)
+			for _, list := range w.exchanges {
+				most = max(most, len(list))
+			}
+			for _, list := range w.heard {
+				most = max(most, len(list))
+			}
+		}
+		if most != mostShared || w.Lost()[CauseQueryEvicted] != 1000-mostShared || len(w.told) != 1000-mostShared || w.Waiting() != mostShared {
+			t.Errorf("%s: %d share, %d were told, %d wait, %v", name, most, len(w.told), w.Waiting(), w.Lost())
+		}
+	}
+}
+
 // TestQueryIsWhole looks at what the lines of TestQueries leave out.
 func TestQueryIsWhole(t *testing.T) {
 	var q Query

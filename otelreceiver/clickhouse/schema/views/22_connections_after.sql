@@ -1,6 +1,6 @@
--- A page of all connections, after a cursor. An empty cursor begins, with the
--- snapshots at a time. Each row has the cursor of the page that comes after it, and
--- a page of fewer than `limit` rows is the last.
+-- A page of all connections, after a cursor; an empty one begins, with the snapshots
+-- at a time. Each row has the cursor of the page that comes after it, and a page of
+-- fewer than `limit` rows is the last.
 CREATE OR REPLACE VIEW {{database}}.connections_after AS
 WITH
     address -> replaceRegexpOne(toString(address), '^::ffff:([0-9.]+)$', '\\1') AS shown,

@@ -73,9 +73,15 @@ type DNS struct {
 	Queries map[DNSLabels]uint64
 	// Lookups by their result.
 	Lookups map[string]uint64
+	// Libraries are the libcs that processes have in memory, by what became of them:
+	// [LibraryAttached], or why nothing is told of one. Nil where lookups are off.
+	Libraries map[string]int
 	// Latency of the answers (s), with native and classic buckets.
 	Latency *dto.Histogram
 }
+
+// LibraryAttached says that lookups in a libc are told.
+const LibraryAttached = "attached"
 
 // DNSLabels are labels of a query, in the words of [DNSQuery]. What is rare is
 // "other", so that their number is bounded.

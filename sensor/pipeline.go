@@ -14,6 +14,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/libc"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/rights"
 )
@@ -31,6 +32,7 @@ type Sensor struct {
 	probe     atomic.Pointer[probe.Probe]   // nil before Run, and without --ebpf
 	// happenings are nil before Run, and where the kernel tells nothing.
 	happenings atomic.Pointer[happenings]
+	libcs      atomic.Pointer[libc.Finder] // nil where no lookups are told
 	newest     atomic.Pointer[shown]
 	failures   atomic.Uint64
 }
@@ -79,6 +81,9 @@ func (s *Sensor) State() event.State {
 	maps.Copy(state.Losses, s.probe.Load().Lost())
 	if h := s.happenings.Load(); h != nil {
 		state.Kernel = h.state()
+		if libcs := s.libcs.Load(); libcs != nil {
+			state.Kernel.DNS.Libraries = libcs.State().Counts()
+		}
 		maps.Copy(state.Losses, h.lost())
 	}
 	if spool := s.spool.Load(); spool != nil {
@@ -115,7 +120,7 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 	}
 	stopWatching := func() {}
 	if s.config.EBPF {
-		p := probe.Open(s.log)
+		p := probe.Open(s.log, s.config.leftOut()...)
 		s.probe.Store(p)
 		defer func() {
 			stopWatching()
@@ -159,7 +164,7 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
 	if p.Tells() {
-		h.told = p.On(probe.FeatureDNS)
+		h.told = p.On(probe.FeatureDNS) || p.On(probe.FeatureLookup)
 		s.happenings.Store(h)
 		s.snapshots.happenings = h
 		s.snapshots.sync = func() {
@@ -169,8 +174,19 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		}
 	}
 	var watching sync.WaitGroup
+	finder := libc.New(s.config.Proc, p, s.log)
+	if p.On(probe.FeatureLookup) {
+		s.libcs.Store(finder)
+		watching.Go(func() { finder.Run(ctx, s.config.Interval) })
+	}
+	handler := probe.Handler{Event: h.take, Packet: h.takePacket, Exec: finder.Exec, Idle: h.flush, Lookup: func(l *probe.Lookup) {
+		if l.Twin != 0 {
+			finder.Twins(l.Library, l.Twin)
+		}
+		h.takeLookup(l, finder.Path(l.Library))
+	}}
 	watching.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, handler); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
 		h.end()

@@ -373,6 +373,8 @@ func lostWithout(name string, root reported) (lost []string) {
 			forTracepoints := (feature == "accept" || feature == "connect") && r.Instead == ""
 			spared := forTracepoints && (fexit || name == "CAP_SYS_ADMIN" && hostHas(unix.TRACEFS_MAGIC, "/sys/kernel/tracing")) ||
 				feature == "dns" && name == "CAP_SYS_ADMIN" && hostHas(unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+			// Links of several uprobes do without it.
+			spared = spared || feature == "dns_lookup" && r.Instead == "" && strings.HasPrefix(root.off[feature].Hook, "uprobe.multi/")
 			if root.off[feature].Off == "" && !spared {
 				lost = append(lost, feature)
 			}

@@ -32,6 +32,7 @@ func main() {
 	app.Flag("sensor-id", "Name of this sensor: 1 to 64 of a-z 0-9 . _ - (default: the host's name).").Envar("NETVIEW_SENSOR_ID").StringVar(&config.SensorID)
 	app.Flag("otlp.endpoint", "Collector: grpc://HOST:4317 or http://HOST:4318. Empty sends nothing.").Envar("NETVIEW_OTLP_ENDPOINT").StringVar(&config.Endpoint)
 	app.Flag("ebpf", "Ask the kernel, by eBPF, for what happens between two heartbeats.").Default("true").BoolVar(&config.EBPF)
+	app.Flag("dns.lookups", "Watch calls of getaddrinfo, by probes in the libcs of all processes; with --ebpf.").Default("true").BoolVar(&config.Lookups)
 	app.Flag("path.procfs", "Root of procfs.").Default("/proc").StringVar(&config.Proc)
 	logging := &promslog.Config{}
 	flag.AddFlags(app, logging)

@@ -1,15 +1,16 @@
 #!/bin/sh
 # Brings what tests take from Debian's archive, once: kernels with QEMU to run
-# them, and the compiler of the programs in sensor/bpf. Where that cannot be had it
-# says so, and these tests are skipped.
+# them, the compiler of the programs in sensor/bpf, and musl's for programs that the
+# tests of sensor/libc run. Where that cannot be had it says so, and these tests are
+# skipped.
 set -u
 dir=$1
 series="6.1 6.12"
-packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev"
+packages="qemu-system-x86 busybox-static clang-16 llvm-16 libbpf-dev musl-tools nftables"
 
 complete=yes
 for s in $series; do [ -e "$dir/$s/complete" ] || complete=no; done
-for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16; do command -v $program >/dev/null || complete=no; done
+for program in qemu-system-x86_64 busybox clang-16 llvm-strip-16 musl-gcc nft; do command -v $program >/dev/null || complete=no; done
 [ -e /usr/include/bpf/bpf_helpers.h ] || complete=no
 [ $complete = no ] || exit 0
 

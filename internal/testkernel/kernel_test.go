@@ -31,6 +31,7 @@ var on = []struct {
 var kernelTests = map[string]string{
 	"":       "TestHappenings|TestListen|TestUDPConnect|TestUring|TestLSM|TestLiveFlows|TestOlderConnections|TestMissedEnd|TestEnds|TestFlood",
 	"probe":  ".",
+	"libc":   "TestLookups|TestReturnAddress|TestRoot|TestExec|TestTwins|TestReplaced",
 	"socket": "TestDiag",
 }
 
@@ -61,16 +62,17 @@ func TestKernels(t *testing.T) {
 	}
 	wanted := regexp.MustCompile(os.Getenv("NETVIEW_KERNEL"))
 	dir, built := t.TempDir(), map[string]string{}
+	files := compile(t, dir)
 	for _, k := range on {
 		if !wanted.MatchString(k.name) {
 			continue
 		}
 		t.Run(k.name, func(t *testing.T) {
-			m := Machine{Kernel: filepath.Join(kernels, k.series), CommandLine: k.commandLine}
+			m := Machine{Kernel: filepath.Join(kernels, k.series), CommandLine: k.commandLine, Files: files}
 			if _, err := os.Stat(filepath.Join(m.Kernel, "complete")); err != nil {
 				t.Skipf("the kernel is not there: %v (see make kernels)", err)
 			}
-			for _, of := range []string{"probe", "", "socket"} {
+			for _, of := range []string{"probe", "", "socket", "libc"} {
 				pattern := k.tests[of]
 				if pattern == "" {
 					continue
@@ -86,6 +88,41 @@ func TestKernels(t *testing.T) {
 			run(t, &m)
 		})
 	}
+}
+
+// compile makes the programs in C of sensor/libc, as its tests do where they run
+// here, for each libc whose compiler there is.
+func compile(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, compiler := range []string{"gcc", "musl-gcc"} {
+		if _, err := exec.LookPath(compiler); err != nil {
+			t.Logf("%v: its programs do not run on the other kernels", err)
+			continue
+		}
+		name := compiler + "-lookup"
+		path := filepath.Join(dir, name)
+		if out, err := exec.Command(compiler, "-O2", "-fexceptions", "-pthread", "-o", path, "../../sensor/libc/testdata/lookup.c").CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", compiler, err, out)
+		}
+		files["programs/"+name] = path
+		if compiler == "musl-gcc" {
+			loader, err := only("/lib/ld-musl-*.so.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[loader] = loader
+			continue
+		}
+		libraries, err := Libraries(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range libraries {
+			files[file] = file
+		}
+	}
+	return files
 }
 
 // build makes the test program of a package below sensor/, in a directory.

@@ -31,6 +31,8 @@ type Machine struct {
 	CommandLine string
 	// Programs run one after the other.
 	Programs []Program
+	// Files of the host that they need, by their paths in the machine.
+	Files map[string]string
 }
 
 // modules that the tests need, each after those that it needs itself. A kernel
@@ -92,6 +94,11 @@ func (m *Machine) fill(root string) error {
 			return err
 		}
 	}
+	for to, from := range m.Files {
+		if err := copyFile(from, filepath.Join(root, to)); err != nil {
+			return err
+		}
+	}
 	for i, module := range modules {
 		if err := m.copyModule(module, filepath.Join(root, "modules", fmt.Sprintf("%02d-%s.ko", i, module))); err != nil {
 			return err
@@ -137,21 +144,30 @@ func copyTool(name, root string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyFile(path, filepath.Join(root, "bin", name)); err != nil {
+	files, err := Libraries(path)
+	if err != nil {
 		return err
 	}
-	out, err := exec.Command("ldd", path).Output()
+	for _, file := range files {
+		if err := copyFile(file, filepath.Join(root, file)); err != nil {
+			return err
+		}
+	}
+	return copyFile(path, filepath.Join(root, "bin", name))
+}
+
+// Libraries of a program of this host, with its loader.
+func Libraries(program string) (files []string, err error) {
+	out, err := exec.Command("ldd", program).Output()
 	if err != nil {
-		return fmt.Errorf("asking for the libraries of %s: %w", path, err)
+		return nil, fmt.Errorf("asking for the libraries of %s: %w", program, err)
 	}
 	for word := range strings.FieldsSeq(string(out)) {
 		if strings.HasPrefix(word, "/") {
-			if err := copyFile(word, filepath.Join(root, word)); err != nil {
-				return err
-			}
+			files = append(files, word)
 		}
 	}
-	return nil
+	return files, nil
 }
 
 // pack makes the archive that a kernel unpacks at its start.

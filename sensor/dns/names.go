@@ -16,7 +16,7 @@ const (
 	// Programs keep addresses for longer than they should: the process that asked is
 	// believed for at least ownLeast, whatever the TTL. getaddrinfo tells none.
 	ownLeast = 10 * time.Minute
-	// most is the longest that any name is used, as resolvers have it too (RFC 8767, 4).
+	// most is the longest that any name is used: what unbound caps a TTL at, too.
 	most = 24 * time.Hour
 )
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -275,7 +276,7 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	p.test.datagram()
 	awaited := map[string]int{}
 	for feature := range tried {
-		if failed[feature] == nil {
+		if failed[feature] == nil && !slices.Contains(untested, feature) {
 			awaited[feature] = 1
 		}
 	}

@@ -42,9 +42,10 @@ func state() event.State {
 		Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: 12}, BytesSent: 1000, BytesReceived: 2000, Retransmits: 3,
 			Connects: map[event.ConnectLabels]uint64{{Transport: "tcp", Result: "refused"}: 2}, Ended: map[event.EndLabels]uint64{{FinalState: "established", FinalDetail: "reset_by_peer"}: 7},
 			Audit: map[string]uint64{"adopted": 1}, DNS: &event.DNS{
-				Queries: map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NXDOMAIN"}: 4, {Protocol: "mdns", Transport: "udp", Type: "PTR", Result: "no_answer"}: 2},
-				Lookups: map[string]uint64{"ok": 5, "EAI_NONAME": 1},
-				Latency: latencies(.0002, .003, 20)}},
+				Queries:   map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NXDOMAIN"}: 4, {Protocol: "mdns", Transport: "udp", Type: "PTR", Result: "no_answer"}: 2},
+				Lookups:   map[string]uint64{"ok": 5, "EAI_NONAME": 1},
+				Libraries: map[string]int{event.LibraryAttached: 2, "libc_32_bit": 1},
+				Latency:   latencies(.0002, .003, 20)}},
 		Losses:   map[string]uint64{"socket_row_short": 4},
 		Failures: 2,
 	}
@@ -89,6 +90,10 @@ netview_dns_latency_seconds_bucket{sensor_id="s1",le="1"} 2
 netview_dns_latency_seconds_bucket{sensor_id="s1",le="+Inf"} 3
 netview_dns_latency_seconds_sum{sensor_id="s1"} 20.0032
 netview_dns_latency_seconds_count{sensor_id="s1"} 3
+# HELP netview_dns_libraries Files of a libc that processes have in memory, by what became of them: attached, or why no lookups are told of one; docs/lookups.md. Of libc_denied and libc_no_room, processes.
+# TYPE netview_dns_libraries gauge
+netview_dns_libraries{sensor_id="s1",state="attached"} 2
+netview_dns_libraries{sensor_id="s1",state="libc_32_bit"} 1
 # HELP netview_dns_lookups_total Calls of getaddrinfo, by their result: ok, or the name of the error.
 # TYPE netview_dns_lookups_total counter
 netview_dns_lookups_total{result="EAI_NONAME",sensor_id="s1"} 1

@@ -67,9 +67,13 @@ func (s *share) shrink(n int64) {
 }
 
 func overloaded(limit int64) error {
-	s := status.Newf(codes.ResourceExhausted, "the requests in flight take the %d bytes that they may (max_in_flight_mib): retry later", limit)
+	return retryLater(status.Newf(codes.ResourceExhausted, "the requests in flight take the %d bytes that they may (max_in_flight_mib): retry later", limit)).Err()
+}
+
+// retryLater says when to come back. Without that, senders take it to be for good.
+func retryLater(s *status.Status) *status.Status {
 	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)}); err == nil {
-		s = detailed
+		return detailed
 	}
-	return s.Err()
+	return s
 }

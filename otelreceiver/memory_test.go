@@ -147,10 +147,10 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	defer serving.Wait()
 	byGRPC, byHTTP := listen(), listen()
 	grpcServed := grpc.NewServer(grpc.ForceServerCodecV2(wireCodec{}))
-	grpcServed.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, largest: 4 << 20, receipt: 50 * time.Millisecond})
+	grpcServed.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, door: newDoor(byGRPC), largest: 4 << 20, receipt: 50 * time.Millisecond})
 	serving.Go(func() { _ = grpcServed.Serve(byGRPC) })
 	defer grpcServed.Stop()
-	httpServed := &http.Server{Handler: &httpServer{intake: in, observer: observer, largest: 4 << 20, receipt: 50 * time.Millisecond}}
+	httpServed := &http.Server{Handler: &httpServer{intake: in, observer: observer, door: newDoor(byHTTP), largest: 4 << 20, receipt: 50 * time.Millisecond}}
 	serving.Go(func() { _ = httpServed.Serve(byHTTP) })
 	defer httpServed.Close()
 

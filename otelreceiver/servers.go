@@ -74,6 +74,8 @@ func late(receipt time.Duration) error {
 type grpcServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	gate     *gate // nil without client certificates
+	door     *door
 	largest  int64         // message that gRPC reads, in bytes
 	receipt  time.Duration // longest, as longestReceipt
 }
@@ -118,6 +120,11 @@ func (s *grpcServer) export(stream grpc.ServerStream) error {
 }
 
 func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (response plogotlp.ExportResponse, records int, err error) {
+	sender := s.gate.ofGRPC(ctx)
+	if err := sender.admit(ctx); err != nil {
+		return response, 0, s.intake.answer(ctx, answerDenied, err)
+	}
+	s.door.letIn(sender.address)
 	share := &share{budget: s.intake.budget}
 	defer share.shrink(0)
 	// How long the message is, nobody knows before it is there.
@@ -133,7 +140,7 @@ func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (respon
 	if values := metadata.ValueFromIncomingContext(ctx, SentHeader); len(values) > 0 {
 		sent = values[0]
 	}
-	return s.intake.take(ctx, body.ReadOnlyData(), body.Free, sent)
+	return s.intake.take(ctx, sender, body.ReadOnlyData(), body.Free, sent)
 }
 
 // receive reads the message of a stream.
@@ -155,6 +162,8 @@ func (s *grpcServer) receive(stream grpc.ServerStream) (mem.Buffer, error) {
 type httpServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	gate     *gate // nil without client certificates
+	door     *door
 	largest  int64         // body that confighttp lets through, in bytes
 	receipt  time.Duration // longest, as longestReceipt
 }
@@ -201,6 +210,11 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Request, mediaType string) (response plogotlp.ExportResponse, records int, err error) {
+	sender := s.gate.ofHTTP(r)
+	if err := sender.admit(ctx); err != nil {
+		return response, 0, s.intake.answer(ctx, answerDenied, err)
+	}
+	s.door.letIn(sender.address)
 	share := &share{budget: s.intake.budget}
 	defer share.shrink(0)
 	refuse := func(err error) (plogotlp.ExportResponse, int, error) {
@@ -235,7 +249,7 @@ func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Re
 			return refuse(err)
 		}
 	}
-	return s.intake.take(ctx, body, func() {}, r.Header.Get(SentHeader))
+	return s.intake.take(ctx, sender, body, func() {}, r.Header.Get(SentHeader))
 }
 
 // readBody reads to the end, at most largest bytes, and takes room before each step.
@@ -305,6 +319,8 @@ func httpCode(code codes.Code) int {
 		return http.StatusServiceUnavailable
 	case codes.InvalidArgument:
 		return http.StatusBadRequest
+	case codes.PermissionDenied:
+		return http.StatusForbidden
 	default:
 		return http.StatusInternalServerError
 	}

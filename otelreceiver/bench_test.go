@@ -35,7 +35,7 @@ func BenchmarkIntake(b *testing.B) {
 	if err := <-ready; err != nil {
 		b.Fatal(err)
 	}
-	in := &intake{store: store, telemetry: telemetry, budget: newBudget(1 << 30), maxSkew: time.Hour, sensors: newSensors(1000, telemetry, zap.NewNop())}
+	in := &intake{store: store, telemetry: telemetry, budget: newBudget(1<<30, 1<<20), maxSkew: time.Hour, sensors: newSensors(1000, telemetry, zap.NewNop())}
 	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode(snapshot(999, time.Now())))
 	if err != nil {
 		b.Fatal(err)

@@ -159,6 +159,17 @@ func (c *Config) trusts() (list []trust) {
 	return list
 }
 
+// largest request of either protocol, in bytes.
+func (c *Config) largest() (n int64) {
+	if c.Protocols.GRPC.HasValue() {
+		n = int64(c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB) << 20
+	}
+	if c.Protocols.HTTP.HasValue() {
+		n = max(n, c.Protocols.HTTP.Get().MaxRequestBodySize)
+	}
+	return n
+}
+
 // Validate names every key that is wrong. It does no I/O.
 func (c *Config) Validate() error {
 	var errs []error

@@ -97,14 +97,28 @@ func (g *gate) ofHTTP(r *http.Request) *sender {
 // denial says why a sender is refused.
 type denial struct{ cause, text string }
 
-// admit says whether the sender may send at all, before anything of its request
-// is read. Its error is a gRPC status that keeps the sender's spool.
-func (s *sender) admit(ctx context.Context) error {
-	if s.gate == nil {
-		return nil
+// voice is for which sensors a sender may speak.
+type voice struct {
+	sensor string // itself; empty for a relay
+	relay  *names
+}
+
+func (v voice) has(sensorID string) bool {
+	if v.relay != nil {
+		return v.relay.has(sensorID)
 	}
-	_, d := s.speaks(s.gate.access.Load(), time.Now())
-	return s.gate.deny(ctx, s, d)
+	return sensorID == v.sensor
+}
+
+// admit says whether the sender may send at all, before anything of its request
+// is read, and which sensor it is; empty where that is not known. Its error is a
+// gRPC status that keeps the sender's spool.
+func (s *sender) admit(ctx context.Context) (sensor string, err error) {
+	if s.gate == nil {
+		return "", nil
+	}
+	v, d := s.speaks(s.gate.access.Load(), time.Now())
+	return v.sensor, s.gate.deny(ctx, s, d)
 }
 
 // check returns what says whether the sender may speak for a sensor; nil where it
@@ -113,13 +127,13 @@ func (s *sender) check() func(sensorID string) *denial {
 	if s.gate == nil {
 		return nil
 	}
-	may, d := s.speaks(s.gate.access.Load(), time.Now())
+	v, d := s.speaks(s.gate.access.Load(), time.Now())
 	if d != nil {
 		return func(string) *denial { return d }
 	}
 	last := ""
 	return func(sensorID string) *denial {
-		if sensorID != last && !may(sensorID) {
+		if sensorID != last && !v.has(sensorID) {
 			return &denial{deniedOtherSensor, fmt.Sprintf("the certificate %s may not speak for sensor %q", s.name(), sensorID)}
 		}
 		last = sensorID
@@ -128,37 +142,37 @@ func (s *sender) check() func(sensorID string) *denial {
 }
 
 // speaks returns which sensors a sender may speak for, or why none.
-func (s *sender) speaks(a *access, now time.Time) (may func(sensorID string) bool, refused *denial) {
+func (s *sender) speaks(a *access, now time.Time) (v voice, refused *denial) {
 	if len(s.chains) == 0 {
-		return nil, &denial{deniedNoIdentity, "the connection shows no client certificate"}
+		return v, &denial{deniedNoIdentity, "the connection shows no client certificate"}
 	}
 	leaf := s.chains[0][0]
 	serial := serialOf(leaf.SerialNumber)
 	switch {
 	case !anyValid(s.chains, now):
-		return nil, &denial{deniedExpired, fmt.Sprintf("the certificate %s, or one that it rests on, was valid until %s: connect with a new one", s.name(), leaf.NotAfter.UTC().Format(time.RFC3339))}
+		return v, &denial{deniedExpired, fmt.Sprintf("the certificate %s, or one that it rests on, was valid until %s: connect with a new one", s.name(), leaf.NotAfter.UTC().Format(time.RFC3339))}
 	case a.revoked[serial]:
-		return nil, &denial{deniedRevoked, fmt.Sprintf("the certificate %s with the serial number %s is revoked", s.name(), serial)}
+		return v, &denial{deniedRevoked, fmt.Sprintf("the certificate %s with the serial number %s is revoked", s.name(), serial)}
 	}
 	sensorID := ""
 	for _, uri := range leaf.URIs {
 		if relay := a.relays[uri.String()]; relay != nil {
-			return relay.has, nil
+			return voice{relay: relay}, nil
 		}
 		if id, ok := strings.CutPrefix(uri.String(), s.gate.prefix); ok && event.CheckSensorID(id) == nil {
 			if sensorID != "" {
-				return nil, &denial{deniedNoIdentity, fmt.Sprintf("the certificate names two sensors, %s and %s: one is its own", sensorID, id)}
+				return v, &denial{deniedNoIdentity, fmt.Sprintf("the certificate names two sensors, %s and %s: one is its own", sensorID, id)}
 			}
 			sensorID = id
 		}
 	}
 	switch {
 	case sensorID == "":
-		return nil, &denial{deniedNoIdentity, fmt.Sprintf("the certificate %s has no URI %sSENSOR_ID among its alternative names, and is not one of the relays", s.name(), s.gate.prefix)}
+		return v, &denial{deniedNoIdentity, fmt.Sprintf("the certificate %s has no URI %sSENSOR_ID among its alternative names, and is not one of the relays", s.name(), s.gate.prefix)}
 	case a.sensors != nil && !a.sensors.has(sensorID):
-		return nil, &denial{deniedNotListed, fmt.Sprintf("sensor %s is not among those that may send", sensorID)}
+		return v, &denial{deniedNotListed, fmt.Sprintf("sensor %s is not among those that may send", sensorID)}
 	}
-	return func(id string) bool { return id == sensorID }, nil
+	return voice{sensor: sensorID}, nil
 }
 
 // anyValid reports whether there is a chain of which everything is valid now. It

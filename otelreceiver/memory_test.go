@@ -135,7 +135,7 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &intake{telemetry: telemetry, budget: newBudget(4 << 20)}
+	in := &intake{telemetry: telemetry, budget: newBudget(4<<20, 4<<20)}
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -178,7 +178,7 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	}
 	cancel()
 	testbin.Eventually(t, time.Minute, func() string {
-		if !in.budget.bytes.TryAcquire(in.budget.limit) {
+		if !in.budget.all.bytes.TryAcquire(in.budget.limit) {
 			return "the requests keep their room"
 		}
 		return ""

@@ -71,7 +71,7 @@ func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error 
 		return errors.Join(err, r.Shutdown(ctx))
 	}
 	r.store = store
-	in := &intake{store: store, telemetry: r.telemetry, budget: newBudget(r.config.MaxInFlightMiB << 20), maxSkew: r.config.MaxClockSkew,
+	in := &intake{store: store, telemetry: r.telemetry, budget: newBudget(r.config.MaxInFlightMiB<<20, r.config.largest()), maxSkew: r.config.MaxClockSkew,
 		sensors: newSensors(r.config.MaxSensors, r.telemetry, r.settings.Logger)}
 	if r.config.Forward {
 		in.next = r.next

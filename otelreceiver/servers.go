@@ -121,12 +121,13 @@ func (s *grpcServer) export(stream grpc.ServerStream) error {
 
 func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (response plogotlp.ExportResponse, records int, err error) {
 	sender := s.gate.ofGRPC(ctx)
-	if err := sender.admit(ctx); err != nil {
+	sensor, err := sender.admit(ctx)
+	if err != nil {
 		return response, 0, s.intake.answer(ctx, answerDenied, err)
 	}
 	s.door.letIn(sender.address)
-	share := &share{budget: s.intake.budget}
-	defer share.shrink(0)
+	share := s.intake.budget.shareOf(sensor)
+	defer share.end()
 	// How long the message is, nobody knows before it is there.
 	if err := share.grow(ctx, s.largest); err != nil {
 		return response, 0, s.intake.answer(ctx, answerOverloaded, err)
@@ -211,12 +212,13 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Request, mediaType string) (response plogotlp.ExportResponse, records int, err error) {
 	sender := s.gate.ofHTTP(r)
-	if err := sender.admit(ctx); err != nil {
+	sensor, err := sender.admit(ctx)
+	if err != nil {
 		return response, 0, s.intake.answer(ctx, answerDenied, err)
 	}
 	s.door.letIn(sender.address)
-	share := &share{budget: s.intake.budget}
-	defer share.shrink(0)
+	share := s.intake.budget.shareOf(sensor)
+	defer share.end()
 	refuse := func(err error) (plogotlp.ExportResponse, int, error) {
 		answer := answerFailed
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -293,7 +295,7 @@ const bytesPerValue = 128
 func fromJSON(ctx context.Context, body []byte, share *share) ([]byte, error) {
 	held := share.held
 	values := int64(bytes.Count(body, []byte(",")))
-	if cost := values * bytesPerValue; held+cost > share.budget.limit {
+	if cost := values * bytesPerValue; held+cost > share.limit() {
 		return nil, status.Errorf(codes.InvalidArgument, "%d values of JSON take more than max_in_flight_mib: send less at a time, or protobuf", values)
 	} else if err := share.grow(ctx, cost); err != nil {
 		return nil, err

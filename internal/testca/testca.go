@@ -37,6 +37,16 @@ func New(t testing.TB, dir, name string) *CA {
 	return ca
 }
 
+// Open is the authority whose certificate and key are in dir as NAME.crt and NAME.key.
+func Open(t testing.TB, dir, name string) *CA {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &CA{t: t, dir: dir, Certificate: pair.Leaf, key: pair.PrivateKey.(*ecdsa.PrivateKey)}
+}
+
 // Issue makes a certificate for servers at the addresses and for clients; it and
 // its key are in the directory of the authority as NAME.crt and NAME.key.
 func (ca *CA) Issue(name string, addresses ...string) tls.Certificate {

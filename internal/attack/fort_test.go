@@ -56,6 +56,12 @@ type fort struct {
 
 func startFort(t *testing.T) *fort {
 	t.Helper()
+	return startFortWith(t, "../../deploy/collector-tls.yaml")
+}
+
+// startFortWith is startFort with another configuration, which has the same variables.
+func startFortWith(t *testing.T, config string) *fort {
+	t.Helper()
 	f := &fort{t: t, clickhouse: testch.Start(t), dir: t.TempDir(), grpc: testbin.FreeAddress(t), http: testbin.FreeAddress(t)}
 	f.access = filepath.Join(f.dir, "access.yaml")
 	f.certify("ca")
@@ -68,7 +74,7 @@ func startFort(t *testing.T) *fort {
 		"NETVIEW_CLICKHOUSE_DSN=" + f.clickhouse.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + f.clickhouse.DSN(engine.Owner),
 		"NETVIEW_OTLP_GRPC_ENDPOINT=" + f.grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + f.http, "NETVIEW_HEALTH_ENDPOINT=" + testbin.FreeAddress(t),
 		"NETVIEW_COLLECTOR_METRICS_PORT=" + port, "NETVIEW_CERTIFICATES=" + f.dir, "NETVIEW_ACCESS_FILE=" + f.access,
-	}, "--config", "../../deploy/collector-tls.yaml")
+	}, "--config", config)
 	return f
 }
 
@@ -129,7 +135,13 @@ type host struct {
 }
 
 // startSensor runs a sensor with a certificate, which need not be its own.
-func (f *fort) startSensor(id, certificate, protocol string, more ...string) *host {
+func (f *fort) startSensor(id, certificate, protocol string) *host {
+	f.t.Helper()
+	return f.startHost(id, protocol, "--otlp.cert-file", filepath.Join(f.dir, certificate+".crt"), "--otlp.key-file", filepath.Join(f.dir, certificate+".key"))
+}
+
+// startHost runs a sensor with more arguments.
+func (f *fort) startHost(id, protocol string, more ...string) *host {
 	f.t.Helper()
 	p := testproc.New(f.t)
 	for port := range 20 {
@@ -140,8 +152,7 @@ func (f *fort) startSensor(id, certificate, protocol string, more ...string) *ho
 	h := &host{t: f.t, id: id, metrics: "http://" + address + "/metrics", spool: f.t.TempDir()}
 	endpoint := map[string]string{"grpcs": "grpcs://" + f.grpc, "https": "https://" + f.http}[protocol]
 	h.sensor = testbin.Start(f.t, "netview-sensor", nil, append([]string{"--no-ebpf", "--path.procfs", p.Proc, "--sensor-id", id, "--heartbeat.interval", "1s",
-		"--web.listen-address", address, "--spool.directory", h.spool, "--otlp.endpoint", endpoint, "--otlp.ca-file", filepath.Join(f.dir, "ca.crt"),
-		"--otlp.cert-file", filepath.Join(f.dir, certificate+".crt"), "--otlp.key-file", filepath.Join(f.dir, certificate+".key")}, more...)...)
+		"--web.listen-address", address, "--spool.directory", h.spool, "--otlp.endpoint", endpoint, "--otlp.ca-file", filepath.Join(f.dir, "ca.crt")}, more...)...)
 	return h
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +75,7 @@ func TestIdentity(t *testing.T) {
 func TestWronglyRevoked(t *testing.T) {
 	f := startFort(t)
 	f.certify("sensor", "web-1")
-	web := f.startSensor("web-1", "web-1", "grpcs", "--spool.snapshots-age", "1h")
+	web := f.startSensor("web-1", "web-1", "grpcs")
 	web.beats(3)
 	f.allow(fmt.Sprintf("revoked: [%q]\n", f.serial("web-1")))
 	refused := func() {
@@ -116,4 +118,57 @@ func TestExpiry(t *testing.T) {
 	ca.IssueURI("web-1", "netview://sensor/web-1", time.Now().Add(time.Hour))
 	web.beats(3)
 	f.whole("web-1")
+}
+
+// TestToken: the Collector's own authenticator in the place of certificates. Who
+// has no token, or a wrong one, keeps its records until it has the right one.
+func TestToken(t *testing.T) {
+	dir := t.TempDir()
+	tokens := map[string]string{"good": "s3cret-of-all", "own": "wrong"}
+	write := func(name string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(tokens[name]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	sample, err := os.ReadFile("../../deploy/collector-tls.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "config.yaml")
+	text := strings.NewReplacer(
+		"extensions:\n  health_check:", "extensions:\n  bearertokenauth: {filename: "+write("good")+"}\n  health_check:",
+		"          client_ca_file: ${env:NETVIEW_CERTIFICATES:-/etc/netview}/ca.crt\n", "        auth: {authenticator: bearertokenauth}\n",
+		"        tls: *tls\n", "        tls: *tls\n        auth: {authenticator: bearertokenauth}\n",
+		"    identity:\n      access_file: ${env:NETVIEW_ACCESS_FILE:-/etc/netview/access.yaml}\n", "",
+		"extensions: [health_check]", "extensions: [bearertokenauth, health_check]").Replace(string(sample))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := startFortWith(t, config)
+	own := write("own")
+	for id, protocol := range map[string]string{"web-1": "grpcs", "web-2": "https"} {
+		f.startHost(id, protocol, "--otlp.token-file", filepath.Join(dir, "good")).beats(2)
+	}
+	wrong, none := f.startHost("web-3", "grpcs", "--otlp.token-file", own), f.startHost("web-4", "https")
+	for _, h := range []*host{wrong, none} {
+		eventually(t, func() string {
+			if metric(t, h.metrics, "netview_send_failures_total", "denied") < 2 {
+				return h.id + " is not denied"
+			}
+			return ""
+		})
+	}
+	tokens["own"] = tokens["good"]
+	write("own")
+	wrong.beats(2)
+	if n := f.number("SELECT count() FROM netview.heartbeats WHERE sensor_id = 'web-4'"); n != 0 {
+		t.Errorf("%d heartbeats without a token are stored", n)
+	}
+	f.whole("web-3")
+	if said := f.collector.Said() + wrong.sensor.Said(); strings.Contains(said, tokens["good"]) {
+		t.Error("a log has the token")
+	}
 }

@@ -13,11 +13,13 @@ LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 KERNELS := $(STATE)/kernels
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
+# Debian's, to test with: the oldest that the alerts are for.
+DEBIAN_PROMETHEUS := $(STATE)/prometheus
 # What the benchmarks compare with; its configuration says where it is built.
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor bench-kernel bench-dns generate go npm writable
+.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-sensor bench-kernel bench-dns generate go npm writable
 
 all: build
 
@@ -41,8 +43,8 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels $(PROMTOOL)
-	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+test: go npm deps build lint kernels prometheus $(PROMTOOL)
+	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
@@ -53,6 +55,11 @@ test-kernels: go kernels
 # they cannot be had, their tests are skipped.
 kernels: writable
 	@sh internal/testkernel/fetch.sh $(KERNELS)
+
+# Prometheus and Alertmanager from Debian's archive, once; where they cannot be
+# had, their tests are skipped.
+prometheus: writable
+	@sh internal/testprom/fetch.sh $(DEBIAN_PROMETHEUS)
 
 FAULTS_DURATION ?= 30m
 
@@ -81,6 +88,10 @@ bench: go
 bench-receiver: deps build $(PEER)
 	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer $(PEER)
 
+## bench-tls: the receiver with client certificates against itself in the clear; needs openssl
+bench-tls: deps build
+	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --tls
+
 ## bench-faults: the load and the faults of test-faults, for netview and for that peer; FAULTS_DURATION=… for each of four
 bench-faults: deps build $(PEER)
 	@$(FAULTS) NETVIEW_FAULTS_PEER=$(abspath $(PEER)) go test -run xxx -bench Faults -benchtime 1x -timeout 0 ./internal/faults
@@ -104,6 +115,7 @@ bench-dns: build
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@go run ./alerts/generate alerts
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
 

@@ -158,7 +158,7 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	r := startRoad(t, testch.Start(t), "--spool.events-size", "1MB", "--spool.snapshots-size", "1MB")
 	p := startPrometheus(t, r)
 	r.heartbeats(2)
-	for _, record := range []string{"sensor_id:netview_heartbeat:age_seconds", "sensor_id:netview_connects:increase", "sensor_id:netview_connections:own_score",
+	for _, record := range []string{"sensor_id:netview_heartbeat:age_seconds", "sensor_id:netview_connects:increase", "sensor_id:netview_connections:sum",
 		"instance:netview_receiver_requests:rate", "instance:netview_receiver_commit_duration_seconds:p95"} {
 		p.value(record)
 	}

@@ -74,6 +74,7 @@ func BenchmarkRules(b *testing.B) {
 			missed += m.GetCounter().GetValue()
 		}
 		b.ReportMetric(missed, "missed")
+		b.ReportMetric(families["process_cpu_seconds_total"].GetMetric()[0].GetCounter().GetValue(), "CPU-s")
 		b.ReportMetric(families["process_resident_memory_bytes"].GetMetric()[0].GetGauge().GetValue()/1e6, "RSS-MB")
 		prometheus.Stop()
 		server.Close()

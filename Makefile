@@ -19,7 +19,7 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate go npm writable
+.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel generate go npm writable
 
 all: build
 
@@ -87,6 +87,10 @@ bench: go
 ## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
 bench-receiver: deps build $(PEER)
 	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer $(PEER)
+
+## bench-tls: the receiver with client certificates against itself in the clear; needs openssl
+bench-tls: deps build
+	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --tls
 
 ## bench-faults: the load and the faults of test-faults, for netview and for that peer; FAULTS_DURATION=… for each of four
 bench-faults: deps build $(PEER)

@@ -101,6 +101,9 @@ type Delivery struct {
 	Acknowledged time.Time
 	// Delivered counts acknowledged records by kind.
 	Delivered map[Kind]uint64
+	// Failed counts attempts to send that are repeated, by their cause: unreachable,
+	// overloaded, denied, other.
+	Failed map[string]uint64
 	// Lost counts lost records by cause and kind. The kind is empty where it is
 	// not known.
 	Lost map[string]map[Kind]uint64

@@ -4,6 +4,7 @@ import "github.com/netview-project/netview/event"
 
 var (
 	delivered = counter("records_acknowledged_total", "Records that the collector acknowledged, by kind.", "kind")
+	failed    = counter("send_failures_total", "Attempts to send a request that failed and are repeated, by cause: unreachable (also a TLS that fails), overloaded, denied (for who the sensor is), other.", "cause")
 	waiting   = gauge("queue_snapshots", "Snapshots that wait to be sent, or are being sent.")
 	onDisk    = gauge("spool_on_disk", "Whether what is sent is kept on disk (1), or in memory only (0).")
 	records   = gauge("spool_records", "Records that wait in the spool, by lane.", "lane")
@@ -16,7 +17,7 @@ var (
 
 var deliveryMetrics = family{
 	title:   "Delivery",
-	metrics: []*metric{delivered, waiting, onDisk, records, bytes, limit, oldest, damaged, lost},
+	metrics: []*metric{delivered, failed, waiting, onDisk, records, bytes, limit, oldest, damaged, lost},
 	collect: func(s *event.State, emit emit) {
 		d := s.Delivery
 		if d == nil {
@@ -27,6 +28,9 @@ var deliveryMetrics = family{
 		emit(damaged, float64(d.Damaged))
 		for kind, n := range d.Delivered {
 			emit(delivered, float64(n), string(kind))
+		}
+		for cause, n := range d.Failed {
+			emit(failed, float64(n), cause)
 		}
 		for name, lane := range map[string]event.Lane{"events": d.Events, "snapshots": d.Snapshots} {
 			emit(records, float64(lane.Records), name)

@@ -36,7 +36,7 @@ func state() event.State {
 		Collections: []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
 		Churn:       event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
 		Delivery: &event.Delivery{
-			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Waiting: 1, Damaged: 1,
+			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Failed: map[string]uint64{"denied": 2}, Waiting: 1, Damaged: 1,
 			Events: event.Lane{Records: 5, Bytes: 1000, Limit: 512 << 20, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
 		},
 		Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: 12}, BytesSent: 1000, BytesReceived: 2000, Retransmits: 3,
@@ -180,6 +180,9 @@ netview_queue_snapshots{sensor_id="s1"} 1
 # HELP netview_records_acknowledged_total Records that the collector acknowledged, by kind.
 # TYPE netview_records_acknowledged_total counter
 netview_records_acknowledged_total{kind="heartbeat",sensor_id="s1"} 9
+# HELP netview_send_failures_total Attempts to send a request that failed and are repeated, by cause: unreachable (also a TLS that fails), overloaded, denied (for who the sensor is), other.
+# TYPE netview_send_failures_total counter
+netview_send_failures_total{cause="denied",sensor_id="s1"} 2
 # HELP netview_sensor_info What the sensor is; always 1.
 # TYPE netview_sensor_info gauge
 netview_sensor_info{arch="amd64",host_name="h1",kernel_release="6.18.0",mode="compatibility",sensor_id="s1",version="1.2.3"} 1

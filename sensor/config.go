@@ -23,9 +23,11 @@ import (
 type Config struct {
 	// SensorID names the sensor; empty means the host's name.
 	SensorID string
-	// Endpoint of the collector: grpc://HOST:4317 or http://HOST:4318; empty
-	// sends nothing, and the sensor is an exporter only.
+	// Endpoint of the collector: grpc://HOST:4317 or http://HOST:4318, grpcs or
+	// https over TLS; empty sends nothing, and the sensor is an exporter only.
 	Endpoint string
+	// Security of the way to the collector.
+	Security deliver.Security
 	// Interval between two heartbeats, 1 s to 5 min.
 	Interval time.Duration
 	// Proc is the root of procfs.

@@ -46,7 +46,8 @@ type shown struct {
 	limits         *event.Limits
 }
 
-// New makes a sensor; it does no I/O but to ask who the host is.
+// New makes a sensor; it does no I/O but to ask who the host is, and to see that
+// its certificates can be read.
 func New(config Config, log *slog.Logger) (*Sensor, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func New(config Config, log *slog.Logger) (*Sensor, error) {
 	s := &Sensor{config: config, log: log, resource: resource}
 	s.snapshots = newSnapshots(&s.config, resource, log)
 	if config.Endpoint != "" {
-		if s.client, err = deliver.NewClient(config.Endpoint); err != nil {
+		if s.client, err = deliver.NewClient(config.Endpoint, config.Security); err != nil {
 			return nil, err
 		}
 	}

@@ -19,7 +19,7 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-sensor bench-kernel bench-dns generate go npm writable
+.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate go npm writable
 
 all: build
 
@@ -99,6 +99,10 @@ bench-faults: deps build $(PEER)
 $(PEER): internal/benchreceiver/peer.yaml
 	@echo "Building the peer, a Collector of released modules; this is done once …"
 	@go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config $<
+
+## bench-alerts: evaluating the rules over 1,000 sensors' series, for seven minutes
+bench-alerts: build prometheus
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) go test -run xxx -bench Rules -benchtime 1x -timeout 30m ./internal/e2e
 
 ## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
 bench-sensor: go

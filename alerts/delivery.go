@@ -1,25 +1,12 @@
 package alerts
 
-// Causes of loss by what they ask for. Those left out are explained in Unalarming.
+// Causes of loss by what they ask for; a test has the reasons for those left out.
 const (
 	eventLosses  = "bpf_.+"
 	dnsLosses    = "dns_message_malformed|dns_query_evicted|dns_stream_(gap|evicted)"
 	readLosses   = "socket_.+|namespace_stuck|process_unreadable"
 	recordLosses = "refused|spool_.+"
 )
-
-// Unalarming are causes of netview_losses_total without an alert, with the reason.
-var Unalarming = map[string]string{
-	"namespace_gone":       "it ended: nothing that lives is missing",
-	"process_gone":         "it ended: nothing that lives is missing",
-	"namespace_denied":     "it lasts for as long as the rights do: NetviewFeatureOff tells when they went",
-	"process_denied":       "it lasts for as long as the rights do: NetviewFeatureOff tells when they went",
-	"dns_message_cut":      "the rest of a long answer, by design",
-	"dns_query_unfinished": "the end of the sensor",
-	"dns_stream_malformed": "connections that are older than the sensor have it once",
-	"snapshot_superseded":  "the newest snapshot is kept while the collector is away, which NetviewHeartbeatStale tells",
-	"unclean_end":          "it counts nothing; the gap record tells, and the restart shows",
-}
 
 const spoolLeft = "sensor_id_lane:netview_spool:time_left_seconds"
 

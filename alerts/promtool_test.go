@@ -216,14 +216,14 @@ func conditions() []condition {
 		{alert: "NetviewCommitsSlow", value: "4.875s", labels: ofCollector(), series: []phases{
 			growing(collector(`netview_receiver_commit_duration_bucket{le="2.5"}`), 9.5, 0, 9.5), growing(collector(`netview_receiver_commit_duration_bucket{le="5"}`), 10), growing(collector(`netview_receiver_commit_duration_bucket{le="+Inf"}`), 10)}},
 
-		{alert: "NetviewConnectionsUnusual", lasts: 4 * time.Hour, value: "10.4", series: []phases{{on("netview_connections{}"), func(phase, _, samples int) string {
+		{alert: "NetviewConnectionsUnusual", each: 2 * step, lasts: 3 * time.Hour, value: "10.4", series: []phases{{on("netview_connections{}"), func(phase, _, samples int) string {
 			if phase == 1 { // a step at the end, which its own history must not hide
-				return fmt.Sprintf("100+0x%d 152+0x%d", samples-40-1, 40-1)
+				return fmt.Sprintf("100+0x%d 152+0x%d", samples-20-1, 20-1)
 			}
-			return fmt.Sprintf("100+0x%d 149+0x%d", samples-40-1, 40-1)
+			return fmt.Sprintf("100+0x%d 149+0x%d", samples-20-1, 20-1)
 		}}}},
-		{alert: "NetviewConnectionsUnusual", lasts: 4 * time.Hour, value: "3.02", series: []phases{{on("netview_connections{}"), func(phase, _, samples int) string {
-			return fmt.Sprintf("1000+0x%d %d+0x%d", samples-40-1, []int{1150, 1151, 1150}[phase], 40-1)
+		{alert: "NetviewConnectionsUnusual", each: 2 * step, lasts: 3 * time.Hour, value: "3.02", series: []phases{{on("netview_connections{}"), func(phase, _, samples int) string {
+			return fmt.Sprintf("1000+0x%d %d+0x%d", samples-20-1, []int{1150, 1151, 1150}[phase], 20-1)
 		}}}},
 		{alert: "NetviewSensorStandsOut", value: "3.507", series: fleet(20, 265, 266)},
 		{alert: "NetviewSensorStandsOut", value: "5.306", series: fleet(5, 150, 161.5)},
@@ -253,11 +253,11 @@ func conditions() []condition {
 		{alert: "NetviewDNSUnanswered", value: "6%", series: queries(`result="no_answer",rcode=""`, .05, .06)},
 		{alert: "NetviewDNSSlow", value: "975ms", series: append(queries(`result="answered",rcode="NXDOMAIN"`, .5, .5),
 			growing(on(`netview_dns_latency_seconds_bucket{le="0.5"}`), .95, 0, .95), growing(on(`netview_dns_latency_seconds_bucket{le="1"}`), 1), growing(on(`netview_dns_latency_seconds_bucket{le="+Inf"}`), 1))},
-		{alert: "NetviewDNSNXDomainBurst", lasts: 4 * time.Hour, value: "6", series: []phases{{on(`netview_dns_queries_total{protocol="dns",type="A",transport="udp",result="answered",rcode="NXDOMAIN"}`), func(phase, _, samples int) string {
+		{alert: "NetviewDNSNXDomainBurst", each: 2 * step, lasts: 3 * time.Hour, value: "6", series: []phases{{on(`netview_dns_queries_total{protocol="dns",type="A",transport="udp",result="answered",rcode="NXDOMAIN"}`), func(phase, _, samples int) string {
 			// 1 each second, then 6, or in the others 5, at the end of the phase.
-			n, pace := samples-40, map[bool]int{true: 90, false: 75}[phase == 1]
-			begin := phase*(n*15) + []int{0, 40 * 75, 40*75 + 40*90}[phase]
-			return fmt.Sprintf("%d+15x%d %d+%dx%d", begin, n-1, begin+n*15, pace, 40-1)
+			n, pace := samples-20, map[bool]int{true: 180, false: 150}[phase == 1]
+			begin := phase*(n*30) + []int{0, 20 * 150, 20*150 + 20*180}[phase]
+			return fmt.Sprintf("%d+30x%d %d+%dx%d", begin, n-1, begin+n*30, pace, 20-1)
 		}}}},
 	}
 }

@@ -57,8 +57,9 @@ func sensors(s *Settings) Group {
 			Summary:     "{{ $labels.sensor_id }} cannot read its {{ $labels.collection }}",
 			Description: "Its heartbeats lack {{ $labels.collection }}: reading it failed at each of the last ones."},
 		remember(s, lastOn, "max by (sensor_id, feature) (timestamp(netview_feature_enabled == 1))"),
+		// That of the spool is NetviewSpoolInMemory.
 		Alert{Name: "NetviewFeatureOff", Severity: Warning, For: s.Steady, Dashboard: Health,
-			Expr:        "netview_feature_enabled == 0\nand on (sensor_id, feature) " + lastOn,
+			Expr:        "netview_feature_enabled{feature!=\"spool\"} == 0\nand on (sensor_id, feature) " + lastOn,
 			Summary:     "{{ $labels.feature }} of {{ $labels.sensor_id }} is off",
 			Description: "It was on within " + duration(s.Remember) + ". {{ $labels.reason }}"},
 		Alert{Name: "NetviewClockSkew", Severity: Warning, For: s.Steady, Keep: s.Calm, Dashboard: Health,

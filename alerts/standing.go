@@ -14,7 +14,8 @@ const (
 func standing(s *Settings) Group {
 	return Group{"netview-standing-out", []Rule{
 		Record{connectionsNow, "sum by (sensor_id) (netview_connections)"},
-		Record{connectionsMean, expr("avg_over_time({now}[{history}] offset {settling})", "now", connectionsNow, "history", s.History, "settling", s.Settling)},
+		// Half of it has to be there: a host that starts has no history to leave.
+		Record{connectionsMean, expr("avg_over_time({now}[{history}] offset {settling})\nand count_over_time({now}[{history}] offset {settling}) >= {half}", "now", connectionsNow, "history", s.History, "settling", s.Settling, "half", int(s.History/s.Interval/2))},
 		Record{connectionsSpread, expr("stddev_over_time({now}[{history}] offset {settling})", "now", connectionsNow, "history", s.History, "settling", s.Settling)},
 		// A sensor whose history is flat would stand out with one connection more: the
 		// spread is taken to be 5, and 5 % of the mean, at least.

@@ -1,7 +1,6 @@
 package sensor
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,10 +31,10 @@ func (l *limits) update(proc string, table *socket.Table) event.Limits {
 	l.countAccepts(table.Seen)
 	l.total.EphemeralPorts = l.ephemeralPorts(table)
 	l.total.Conntrack, l.total.ConntrackLimit = 0, 0
-	if entries, err := readNumber(filepath.Join(proc, "sys/net/netfilter/nf_conntrack_count")); err == nil {
-		if most, err := readNumber(filepath.Join(proc, "sys/net/netfilter/nf_conntrack_max")); err == nil {
-			l.total.Conntrack, l.total.ConntrackLimit = entries, most
-		}
+	entries, counted := readNumber(filepath.Join(proc, "sys/net/netfilter/nf_conntrack_count"))
+	most, limited := readNumber(filepath.Join(proc, "sys/net/netfilter/nf_conntrack_max"))
+	if counted && limited {
+		l.total.Conntrack, l.total.ConntrackLimit = entries, most
 	}
 	return l.total
 }
@@ -83,14 +82,12 @@ func (l *limits) ephemeralPorts(table *socket.Table) (part float64) {
 	return part
 }
 
-func readNumber(name string) (uint64, error) {
+// readNumber reads a file that the kernel has only where its module is loaded.
+func readNumber(name string) (n uint64, known bool) {
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return 0, err
+		return 0, false
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %.40q is not a number", name, text)
-	}
-	return n, nil
+	n, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	return n, err == nil
 }

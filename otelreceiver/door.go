@@ -38,6 +38,9 @@ func (d *door) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := conn.RemoteAddr().(*net.TCPAddr); !ok {
+		return conn, nil // the ends of Unix sockets have no addresses to tell them apart
+	}
 	g := &guest{Conn: conn, door: d, address: conn.RemoteAddr().String()}
 	var oldest *guest
 	d.mutex.Lock()

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -244,7 +245,12 @@ func (h handshakes) Clone() credentials.TransportCredentials {
 	return handshakes{h.TransportCredentials.Clone(), h.gate}
 }
 
+// handshakeFailed is told of a connection. One that ends without a word is no
+// attempt, but the probe of a balancer.
 func (g *gate) handshakeFailed(address string, err error) {
+	if err.Error() == io.EOF.Error() {
+		return
+	}
 	_ = g.deny(context.Background(), &sender{address: address}, &denial{deniedHandshake, err.Error()})
 }
 

@@ -40,9 +40,11 @@ func (q *Questions) begin() (err error) {
 	if err := errors.Join(testns.LoopbackUp(), pin(0, churnCore)); err != nil {
 		return err
 	}
-	q.dnsmasq = exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--no-resolv", "--no-hosts",
+	q.dnsmasq = exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--group=root", "--pid-file", "--no-resolv", "--no-hosts",
 		"--bind-interfaces", "--listen-address=127.0.0.1", "--address=/"+questionZone+"/192.0.2.1")
-	q.dnsmasq.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL} // with this thread
+	// It ends with this thread, since it stays root and of root's group: another's would
+	// not get the signal.
+	q.dnsmasq.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := q.dnsmasq.Start(); err != nil {
 		return fmt.Errorf("starting dnsmasq (apt-get install dnsmasq-base): %w", err)
 	}

@@ -68,8 +68,9 @@ var portable = []string{"$__timeFilter", "$__timeFilter_ms", "$__timeInterval", 
 
 var anyMacro = regexp.MustCompile(`\$__\w+`)
 
-// macros expands the portable ones in their strictest reading: some split arguments at any comma, and some take the next parentheses for
-// the arguments of a macro that has none.
+// macros expands the portable ones in their strictest reading: some versions split
+// arguments at any comma, and some take the next parentheses for the arguments of a
+// macro that has none.
 func (v View) macros(sql string) (string, error) {
 	var out strings.Builder
 	for {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -24,6 +26,7 @@ type variable struct {
 	Name, Label, Type, AllValue string
 	Multi, IncludeAll           bool
 	Hide                        int
+	Query                       json.RawMessage
 	Current                     struct{ Value any }
 	Options                     []struct{ Value any }
 }
@@ -64,8 +67,9 @@ func read(file string) (*dashboard, error) {
 	return d, nil
 }
 
-// view is the dashboard as it opens, but for the variables that are given.
-func (d *dashboard) view(given map[string]string, from, to time.Time) (standin.View, error) {
+// view is the dashboard as it opens, but for the variables that are given. A value that
+// begins with ~ is a regular expression of the values that the variable's query finds.
+func (d *dashboard) view(ctx context.Context, s *sources, given map[string]string, from, to time.Time) (standin.View, error) {
 	view := standin.View{From: from, To: to, Variables: map[string]standin.Variable{}}
 	for _, v := range d.Templating.List {
 		variable := standin.Variable{Values: texts(v.Current.Value), Multi: v.Multi, IncludeAll: v.IncludeAll, AllValue: v.AllValue}
@@ -76,6 +80,12 @@ func (d *dashboard) view(given map[string]string, from, to time.Time) (standin.V
 		}
 		if value, is := given[v.Name]; is {
 			variable.Values = []string{value}
+			if pattern, is := strings.CutPrefix(value, "~"); is {
+				var err error
+				if variable.Values, err = v.matching(ctx, s, view, pattern); err != nil {
+					return view, fmt.Errorf("--var %s=%s: %w", v.Name, value, err)
+				}
+			}
 		}
 		view.Variables[v.Name] = variable
 	}
@@ -85,6 +95,31 @@ func (d *dashboard) view(given map[string]string, from, to time.Time) (standin.V
 		}
 	}
 	return view, nil
+}
+
+// matching values of the first column that the variable's query finds.
+func (v *variable) matching(ctx context.Context, s *sources, view standin.View, pattern string) (values []string, err error) {
+	expression, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var query target
+	if err := json.Unmarshal(v.Query, &query); err != nil {
+		return nil, fmt.Errorf("its query is none of ClickHouse: %w", err)
+	}
+	frames, err := s.ask(ctx, &query, view)
+	if err != nil {
+		return nil, err
+	}
+	for _, value := range frames[0].Fields[0].Values {
+		if text := fmt.Sprint(value); expression.MatchString(text) {
+			values = append(values, text)
+		}
+	}
+	if len(values) == 0 {
+		return nil, errors.New("its query finds no such value")
+	}
+	return values, nil
 }
 
 func texts(value any) (list []string) {

@@ -29,7 +29,7 @@ func main() {
 	app.Flag("chromium", "Chromium.").Default("chromium").StringVar(&o.chromium)
 	app.Flag("width", "Width of a picture in pixels.").Default("1600").IntVar(&o.width)
 	app.Flag("range", "Time range, which ends now.").Default("1h").DurationVar(&o.length)
-	app.Flag("var", "Value of a variable, as sensor=web-1; again for several.").StringMapVar(&o.variables)
+	app.Flag("var", "Value of a variable, as sensor=web-1, or sensor=~^web- for those that its query finds; again for other variables.").StringMapVar(&o.variables)
 	kingpin.MustParse(app.Parse(os.Args[1:]))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -58,7 +58,7 @@ func (o *options) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		view, err := d.view(o.variables, to.Add(-o.length), to)
+		view, err := d.view(ctx, &o.sources, o.variables, to.Add(-o.length), to)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}

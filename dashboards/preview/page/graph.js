@@ -96,10 +96,11 @@ function fillOf({ color, custom }) {
   return color.startsWith('#') ? color.slice(0, 7) + Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, '0') : color;
 }
 
-/** stack adds each series to those before it. */
+/** stack adds each series to those before it; where others have a value, nothing is 0. */
 function stack(series) {
-  const sums = [];
-  return series.map(({ values }) => values.map((v, i) => (v == null ? v : (sums[i] = (sums[i] || 0) + v))));
+  const there = series[0].values.map((_, i) => series.some((s) => s.values[i] != null));
+  const sums = there.map(() => 0);
+  return series.map(({ values }) => values.map((v, i) => (there[i] ? (sums[i] += v ?? 0) : v)));
 }
 
 /** drawMarks are the annotations. */

@@ -100,6 +100,7 @@ bench-kernel: build
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@go run ./dashboards/generate dashboards/json
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
 

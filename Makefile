@@ -13,11 +13,13 @@ LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 KERNELS := $(STATE)/kernels
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
+# Debian's, to test with: the oldest that the alerts are for.
+DEBIAN_PROMETHEUS := $(STATE)/prometheus
 # What the benchmarks compare with; its configuration says where it is built.
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run demo build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor bench-kernel generate pictures go npm writable
+.PHONY: all run demo build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate pictures go npm writable
 
 all: build
 
@@ -45,8 +47,8 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels $(PROMTOOL)
-	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+test: go npm deps build lint kernels prometheus $(PROMTOOL)
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
@@ -57,6 +59,11 @@ test-kernels: go kernels
 # cannot be had, their tests are skipped.
 kernels: writable
 	@sh internal/testkernel/fetch.sh $(KERNELS)
+
+# Prometheus and Alertmanager from Debian's archive, once; where they cannot be
+# had, their tests are skipped.
+prometheus: writable
+	@sh internal/testprom/fetch.sh $(DEBIAN_PROMETHEUS)
 
 FAULTS_DURATION ?= 30m
 
@@ -93,6 +100,10 @@ $(PEER): internal/benchreceiver/peer.yaml
 	@echo "Building the peer, a Collector of released modules; this is done once …"
 	@go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config $<
 
+## bench-alerts: evaluating the rules over 1,000 sensors' series, for seven minutes
+bench-alerts: build prometheus
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) go test -run xxx -bench Rules -benchtime 1x -timeout 30m ./internal/e2e
+
 ## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
 bench-sensor: go
 	@go run ./internal/benchsensor $(BENCH_FLAGS)
@@ -104,6 +115,8 @@ bench-kernel: build
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@go run ./dashboards/generate dashboards/json
+	@go run ./alerts/generate alerts
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
 

@@ -8,6 +8,7 @@ var (
 	onDisk    = gauge("spool_on_disk", "Whether what is sent is kept on disk (1), or in memory only (0).")
 	records   = gauge("spool_records", "Records that wait in the spool, by lane.", "lane")
 	bytes     = gauge("spool_bytes", "What the spool takes on disk and in memory, by lane.", "lane")
+	limit     = gauge("spool_limit_bytes", "What the spool may take, by lane; beyond it the oldest records are lost.", "lane")
 	oldest    = gauge("spool_oldest_timestamp_seconds", "When the oldest record that waits was appended, by lane; absent where none waits.", "lane")
 	damaged   = counter("spool_damaged_total", "Segments and snapshots on disk that could not be read to their end.")
 	lost      = counter("spool_lost_records_total", "Records that were lost after they were appended, by cause and kind; the kind is empty where it is not known.", "cause", "kind")
@@ -15,7 +16,7 @@ var (
 
 var deliveryMetrics = family{
 	title:   "Delivery",
-	metrics: []*metric{delivered, waiting, onDisk, records, bytes, oldest, damaged, lost},
+	metrics: []*metric{delivered, waiting, onDisk, records, bytes, limit, oldest, damaged, lost},
 	collect: func(s *event.State, emit emit) {
 		d := s.Delivery
 		if d == nil {
@@ -30,6 +31,7 @@ var deliveryMetrics = family{
 		for name, lane := range map[string]event.Lane{"events": d.Events, "snapshots": d.Snapshots} {
 			emit(records, float64(lane.Records), name)
 			emit(bytes, float64(lane.Bytes), name)
+			emit(limit, float64(lane.Limit), name)
 			if !lane.Oldest.IsZero() {
 				emit(oldest, seconds(lane.Oldest), name)
 			}

@@ -31,7 +31,7 @@ func NewRegistry(resource event.Resource, state func() event.State) *prometheus.
 }
 
 // families in the order of docs/metrics.md.
-var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
+var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, limitMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
 
 // NewCollector returns a collector of the metrics that follow from the state; it calls
 // state at each scrape.

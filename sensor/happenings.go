@@ -34,6 +34,7 @@ type happenings struct {
 	asked *simplelru.LRU[uint32, *answered] // by pid
 	flows *flow.Tracker
 	made  map[event.Kind]uint64
+	outcomes
 	// refused is the flow of an attempt that failed; it is used again.
 	refused flow.Ended
 
@@ -71,7 +72,7 @@ func newHappenings(resource event.Resource, processes *process.Table, append fun
 	if err != nil {
 		panic(err) // of a size below 1
 	}
-	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}}
+	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}, outcomes: newOutcomes()}
 	for _, kind := range []event.Kind{event.KindNetworkConnect, event.KindNetworkAccept, event.KindNetworkListen, event.KindNetworkFlow, event.KindLSMNetConnect,
 		event.KindDNSQuery, event.KindDNSLookup, event.KindDNSResolution} {
 		h.made[kind] = 0
@@ -183,6 +184,7 @@ func (h *happenings) connect(e *probe.Event) {
 	name, named := h.names.Find(s.Netns, s.Process.PID.Value, s.Remote.Addr(), time.Duration(began))
 	s.RemoteName = name.Name
 	c := event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, RemoteName: name.Name, ConnectionID: connectionID(s.ID)}
+	h.attempted(transport, result)
 	h.make(h.connects.next(c))
 	if named {
 		h.resolved(&c, &name)
@@ -215,6 +217,7 @@ func (h *happenings) ended(e *flow.Ended) {
 	if lasted := e.At - e.Start; e.Start != 0 && lasted >= 0 && lasted <= event.LongestDuration {
 		f.Duration, f.DurationSource = event.Some(lasted.Round(time.Microsecond)), f.DirectionSource
 	}
+	h.finished(e.Final, e.Detail)
 	h.make(f)
 }
 
@@ -245,6 +248,7 @@ func (h *happenings) state() *event.Kernel {
 	defer h.mutex.Unlock()
 	audit, totals := h.flows.Audit(), h.flows.Totals()
 	k := &event.Kernel{Events: maps.Clone(h.made), BytesSent: totals.Sent, BytesReceived: totals.Received, Retransmits: totals.Retransmits,
+		Connects: maps.Clone(h.attempts), Ended: maps.Clone(h.finishes),
 		Audit: map[string]uint64{"adopted": audit.Adopted, "missed_close": audit.Missed, "evicted": audit.Evicted, "untracked": audit.Untracked}}
 	if h.told {
 		k.DNS = h.counters.State()

@@ -43,6 +43,7 @@ type shown struct {
 	*event.Summary // nil before the first
 	collections    []event.Collection
 	churn          event.Churn
+	limits         *event.Limits
 }
 
 // New makes a sensor; it does no I/O but to ask who the host is.
@@ -70,9 +71,9 @@ func (s *Sensor) Resource() event.Resource { return s.resource }
 // State returns the state now. It takes no lock that is held while anything is
 // read, written or sent.
 func (s *Sensor) State() event.State {
-	state := event.State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
+	state := event.State{Now: time.Now(), Losses: map[string]uint64{}, Failures: s.failures.Load()}
 	if newest := s.newest.Load(); newest != nil {
-		state.Snapshot, state.Collections, state.Churn = newest.Summary, newest.collections, newest.churn
+		state.Snapshot, state.Collections, state.Churn, state.Limits = newest.Summary, newest.collections, newest.churn, newest.limits
 	}
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
@@ -248,7 +249,7 @@ func (s *Sensor) beat() error {
 	if err != nil {
 		failed := &shown{collections: f.collections}
 		if newest := s.newest.Load(); newest != nil {
-			failed.Summary, failed.churn = newest.Summary, newest.churn
+			failed.Summary, failed.churn, failed.limits = newest.Summary, newest.churn, newest.limits
 		}
 		s.newest.Store(failed)
 		return err
@@ -268,7 +269,7 @@ func (s *Sensor) beat() error {
 		maps.Copy(h.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
 		spool.AppendSnapshot(f.snapshot)
 	}
-	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn})
+	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn, &f.limits})
 	return nil
 }
 

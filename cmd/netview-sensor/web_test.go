@@ -111,7 +111,7 @@ func normalise(text string) string {
 			line = regexp.MustCompile(`(arch|host_name|kernel_release|version)="[^"]+"`).ReplaceAllString(line, `$1="…"`)
 			// What the one who runs the test may do.
 			line = regexp.MustCompile(`(feature="(?:mounted_namespaces|other_processes)",hook="",reason=)".*"(,.*) [01]`).ReplaceAllString(line, `$1"…"$2 …`)
-			line = regexp.MustCompile(`^(\S+_(?:timestamp|duration)_seconds\S*) [0-9.e+-]+`).ReplaceAllString(line, "$1 …")
+			line = regexp.MustCompile(`^(\S+_(?:timestamp|duration|time)_seconds\S*) [0-9.e+-]+`).ReplaceAllString(line, "$1 …")
 		}
 		lines = append(lines, line)
 	}

@@ -639,6 +639,10 @@ func (s *Spool) update() {
 	var events, snapshots event.Lane
 	events.Records, events.Oldest = s.events.waiting()
 	events.Bytes = s.events.bytes
+	events.Limit, snapshots.Limit = s.options.EventsBytes, s.options.SnapshotsBytes
+	if s.diskErr != nil {
+		events.Limit, snapshots.Limit = s.options.MemoryBytes, s.options.MemoryBytes
+	}
 	held := s.snapshots.held()
 	for _, h := range held {
 		snapshots.Records += sum(h.kinds)

@@ -208,9 +208,15 @@ func newStage(t *testing.T) *stage {
 		if err != nil {
 			return err
 		}
-		server := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(answer)}
-		served := make(chan error, 1)
+		// One that has not started yet cannot be stopped.
+		started, served := make(chan struct{}), make(chan error, 1)
+		server := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(answer), NotifyStartedFunc: func() { close(started) }}
 		go func() { served <- server.ActivateAndServe() }()
+		select {
+		case <-started:
+		case err := <-served:
+			return err
+		}
 		t.Cleanup(func() {
 			if err := server.Shutdown(); err != nil {
 				t.Error(err)

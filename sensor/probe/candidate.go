@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -215,7 +216,7 @@ func lookupsByPerf(*ebpf.Collection) ([]link.Link, error) {
 func (p *Probe) keep(feature string, c *ebpf.Collection) (err error) {
 	switch feature {
 	case FeatureLookup:
-		p.lookups, p.unsafeReturns = c.Programs, returnsAreSafe()
+		p.lookups, p.returnsAreSafe = c.Programs, sync.OnceValue(returnsAreSafe)
 	case FeatureExec:
 		p.generation, err = c.Maps["generation"].Memory()
 	}

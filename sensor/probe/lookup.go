@@ -136,7 +136,7 @@ func (p *Probe) AttachLookups(path string, number uint64) (io.Closer, error) {
 		err = p.attachReturns(&all, file, returns, number)
 	} else {
 		p.log.Debug("The end of getaddrinfo is seen by a probe of its return address", "file", path, "why", err)
-		if err = p.unsafeReturns; err == nil {
+		if err = p.returnsAreSafe(); err == nil {
 			var returned link.Link
 			if returned, err = p.attachUprobe(file.Uretprobe, file.UretprobeMulti, getaddrinfoReturned, number); err == nil {
 				all = append(all, returned)

@@ -40,19 +40,19 @@ type Probe struct {
 	log      *slog.Logger
 	features []Feature
 	// shared are the maps of all programs, attached what runs, by feature.
-	shared        map[string]*ebpf.Map
-	attached      map[string][]io.Closer
-	programs      []*ebpf.Program
-	reader        *ringbuf.Reader // nil where nothing is told
-	losses        *ebpf.Memory
-	lookups       map[string]*ebpf.Program // nil where the feature is off
-	unsafeReturns error                    // why no return address may be changed
-	generation    *ebpf.Memory             // of roots; nil where the feature is off
-	generations   uint32
-	test          selfTest
-	early         [][]byte // records that others made during the self-tests
-	garbled       atomic.Uint64
-	missedBefore  atomic.Uint64
+	shared         map[string]*ebpf.Map
+	attached       map[string][]io.Closer
+	programs       []*ebpf.Program
+	reader         *ringbuf.Reader // nil where nothing is told
+	losses         *ebpf.Memory
+	lookups        map[string]*ebpf.Program // nil where the feature is off
+	returnsAreSafe func() error             // why no return address may be changed; nil where it may
+	generation     *ebpf.Memory             // of roots; nil where the feature is off
+	generations    uint32
+	test           selfTest
+	early          [][]byte // records that others made during the self-tests
+	garbled        atomic.Uint64
+	missedBefore   atomic.Uint64
 	// looked is closed, and made anew, when the ring buffer was read to its end.
 	looked atomic.Pointer[chan struct{}]
 }

@@ -20,7 +20,7 @@ import (
 
 func main() {
 	app := kingpin.New("preview", "Make a picture of each dashboard: a preview, not Grafana.")
-	var o options
+	o := options{variables: map[string]string{}}
 	app.Arg("dashboard", "JSON file of a dashboard.").Required().ExistingFilesVar(&o.dashboards)
 	app.Flag("out", "Directory of the pictures.").Default("docs/pictures").StringVar(&o.out)
 	app.Flag("page", "Directory of the page, with the bundle of page.js.").Default("var/preview").StringVar(&o.page)

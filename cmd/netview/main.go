@@ -70,7 +70,7 @@ func main() {
 	generate.Flag("heartbeats", "Number of the last heartbeat (default: 240, an hour; in real time no end).").Uint64Var(&fleet.Last)
 	generate.Flag("real-time", "Send each heartbeat at its time, not as fast as they are taken.").BoolVar(&fleet.RealTime)
 	generate.Flag("endpoint", "Where to send: grpc://HOST:4317 or http://HOST:4318.").Default("grpc://127.0.0.1:4317").StringVar(&fleet.Endpoint)
-	generate.Flag("metrics-address", "Show Prometheus the metrics of all sensors, as http://HOST:PORT/metrics (default: nowhere).").StringVar(&fleet.Metrics)
+	generate.Flag("metrics-address", "Show Prometheus the metrics of all sensors from now on, as http://HOST:PORT/metrics (default: nowhere).").StringVar(&fleet.Metrics)
 	generate.Flag("in-flight", "Heartbeats on their way at once.").Default("1000").IntVar(&fleet.InFlight)
 	generate.Flag("request-timeout", "How long to wait for one answer.").Default("30s").DurationVar(&fleet.RequestTimeout)
 	generate.Flag("inside", "Make the same rows by INSERT SELECT inside of ClickHouse, as the user of NETVIEW_CLICKHOUSE_DSN or the file that NETVIEW_CLICKHOUSE_DSN_FILE names.").BoolVar(&fleet.Inside)

@@ -13,9 +13,13 @@ import (
 )
 
 // Metrics are those of the sensors as Prometheus would find them on their hosts, in one
-// exposition: what was acknowledged since the start of this program. There are none of a
-// process, since there is none.
-type Metrics struct{ sensors map[string]*tally }
+// exposition. Heartbeats of before a time do not count: nobody could have asked then, and
+// counters that rise by an hour at once would tell of traffic that never was. There are
+// no metrics of a process, since there is none.
+type Metrics struct {
+	since   time.Time
+	sensors map[string]*tally
+}
 
 // tally is what a sensor has told.
 type tally struct {
@@ -28,8 +32,8 @@ type tally struct {
 }
 
 // NewMetrics makes metrics of the sensors and registers them.
-func NewMetrics(sensors []*Sensor, registry prometheus.Registerer) *Metrics {
-	m := &Metrics{map[string]*tally{}}
+func NewMetrics(sensors []*Sensor, since time.Time, registry prometheus.Registerer) *Metrics {
+	m := &Metrics{since, map[string]*tally{}}
 	for _, s := range sensors {
 		t := &tally{delivered: map[event.Kind]uint64{}, kernel: event.Kernel{Events: map[event.Kind]uint64{}}, dns: dns.NewCounters()}
 		m.sensors[s.Resource.SensorID] = t
@@ -41,8 +45,9 @@ func NewMetrics(sensors []*Sensor, registry prometheus.Registerer) *Metrics {
 // Acknowledged counts a heartbeat and what came with it. It may be called for several
 // at once, and in any order.
 func (m *Metrics) Acknowledged(b *Beat) {
-	h := b.Snapshot.Heartbeat
-	m.sensors[h.Resource.SensorID].add(b)
+	if h := b.Snapshot.Heartbeat; !h.Timestamp.Before(m.since) {
+		m.sensors[h.Resource.SensorID].add(b)
+	}
 }
 
 func (t *tally) add(b *Beat) {

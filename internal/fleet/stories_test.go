@@ -83,13 +83,14 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// TestMetrics: heartbeats that are acknowledged in any order count each once, and the
-// newest stays.
+// TestMetrics: heartbeats that are acknowledged in any order count each once, those of
+// before do not, and the newest stays.
 func TestMetrics(t *testing.T) {
 	sensors := small().MakeSensors()[:1]
 	registry := prometheus.NewRegistry()
-	metrics := NewMetrics(sensors, registry)
-	first, second := sensors[0].Next(), sensors[0].Next()
+	before, first, second := sensors[0].Next(), sensors[0].Next(), sensors[0].Next()
+	metrics := NewMetrics(sensors, first.Snapshot.Heartbeat.Timestamp, registry)
+	metrics.Acknowledged(&before)
 	metrics.Acknowledged(&second)
 	metrics.Acknowledged(&first)
 	families, err := registry.Gather()

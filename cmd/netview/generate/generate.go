@@ -173,7 +173,7 @@ func (o *Options) serveMetrics(sender *fleet.Sender, sensors []*fleet.Sensor) (s
 		return nil, fmt.Errorf("--metrics-address: %w", err)
 	}
 	registry := prometheus.NewRegistry()
-	sender.Acknowledged = fleet.NewMetrics(sensors, registry).Acknowledged
+	sender.Acknowledged = fleet.NewMetrics(sensors, time.Now(), registry).Acknowledged
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}

@@ -41,7 +41,7 @@ export function drawBars(body, panel, frames) {
   for (const n of numbers) {
     const share = Math.max(0, Math.min(1, (n.numeric - least) / (most - least)));
     const fill = element('div', 'fill');
-    Object.assign(fill.style, { width: share * 100 + '%', background: `linear-gradient(90deg, ${n.color}55, ${n.color})`, borderRight: `2px solid ${n.color}` });
+    Object.assign(fill.style, { width: share * 100 + '%', background: `linear-gradient(90deg, color-mix(in srgb, ${n.color} 25%, transparent), ${n.color})`, borderRight: `2px solid ${n.color}` });
     const value = element('span', 'value', formattedValueToString(n));
     value.style.color = n.color;
     const bar = element('div', 'bar', [element('span', 'name', n.title || ''), element('div', 'track', fill), value]);

@@ -28,10 +28,10 @@ func summaryView() view {
 					graph(8, "Failed connects", "Attempts that did not succeed, by result, in each interval (ClickHouse, events of kind network_connect). refused is a service that is down, timed out a peer or a firewall that does not answer.", noEvents, count, connectEnds[1:],
 						perInterval("result", connectEnds[1:].values(), eventsOf([]string{"network_connect"}, "result != 'ok'"))).bars())}},
 			{"Who stands out", []line{row(8,
-				ranking(8, "From their own history", "Standard deviations between a sensor's connections now and what they were in the hour before, which ends 15 minutes ago (Prometheus). Above 3 is unusual.", noMetrics, plain, bySensorLabel,
-					instant("{{sensor_id}}", "topk(8, abs("+ownScore+"))")),
-				ranking(8, "From the fleet", "How far a sensor's connections are from the median of those picked: 0.6745 times the distance, in median distances (Prometheus). Above 3.5 is an outlier; it takes five sensors.", "Fewer than five sensors are picked, or Prometheus has no metrics of them.", plain, bySensorLabel,
-					instant("{{sensor_id}}", "topk(8, abs("+fleetScore+"))")),
+				ranking(8, "From their own history", "Standard deviations between a sensor's connections now and what they were in the hour before, which ends 15 minutes ago (Prometheus, recorded by the rules of alerts/). Above 3 is unusual.", noRules, plain, bySensorLabel,
+					instant("{{sensor_id}}", "topk(8, abs(sensor_id:netview_connections:own_score{$SENSOR}))")),
+				ranking(8, "From the fleet", "How far a sensor's connections are from the median of the fleet: 0.6745 times the distance, in median distances (Prometheus, recorded by the rules of alerts/). Above 3.5 is an outlier; it takes five sensors.", noRules, plain, bySensorLabel,
+					instant("{{sensor_id}}", "topk(8, abs(sensor_id:netview_connections:fleet_score{$SENSOR}))")),
 				table(8, "Connects that fail", "Programs and destinations with the most failed attempts in the time range (ClickHouse, view failed_connects). Click the number for the attempts.", noEvents, call("failed_connects", "limit", "20"), "ORDER BY attempts DESC, sensor_id, binary, destination_address, destination_port, result", 20,
 					gauge("attempts", "Attempts", count).wide(120).to(leadTo("These attempts", Events, with(inSensor, "kind", "network_connect", "process", of("binary"), "address", of("destination_address"), "port", of("destination_port"))...)),
 					state("result", "Result", connectEnds).wide(95), sensorColumn(), processColumn().wide(170), addressColumn("destination_address", "To").wide(140), portColumn("destination_port", "Port").wide(100), nameColumn("remote_name", "Name"))),
@@ -45,12 +45,3 @@ func summaryView() view {
 				number("lost", "Lost", count).judged(anyOdd).to(leadTo("Health of this sensor", Health, quiet...)), state("mode", "Mode", modes), number("uptime_secs", "Up", seconds), word("sensor_version", "Version", 100)))}},
 		}}
 }
-
-// Who stands out. The hour ends 15 minutes ago, so that a step does not hide
-// itself; a sensor whose history is flat is not unusual with five connections more.
-const (
-	history    = "(" + sensorConnections + ")[1h:1m] offset 15m"
-	ownScore   = "(" + sensorConnections + " - avg_over_time(" + history + ")) / clamp_min(stddev_over_time(" + history + "), 5)"
-	distance   = sensorConnections + " - scalar(quantile(0.5, " + sensorConnections + "))"
-	fleetScore = "0.6745 * (" + distance + ") / scalar(clamp_min(quantile(0.5, abs(" + distance + ")), 1)) and on () (count(" + sensorConnections + ") >= 5)"
-)

@@ -21,13 +21,17 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels prometheus grafana-schema test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate go npm writable
+.PHONY: all run demo build deps kernels prometheus grafana-schema test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate pictures go npm writable
 
 all: build
 
 ## run: ClickHouse, collector and sensor on this host; Ctrl-C stops them
 run: go npm deps build
 	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
+
+## demo: run, with 24 more sensors that do not exist and an hour of what happened to them
+demo: RUN_FLAGS += --demo
+demo: run
 
 ## build: netview's programs
 build: go writable
@@ -124,6 +128,19 @@ generate: go
 	@go run ./alerts/generate alerts
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
+
+PAGE := $(STATE)/preview/page.js
+
+## pictures: a preview of each dashboard, of what `make demo` runs; needs Chromium; PICTURES_FLAGS="--prometheus http://HOST:9090"
+pictures: go $(PAGE)
+	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: apt-get install chromium" >&2; exit 1; }
+	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
+
+$(PAGE): $(wildcard dashboards/preview/page/*) | npm writable
+	@mkdir -p $(@D)
+	@cp dashboards/preview/page/package*.json $(@D)/
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
+	@NODE_PATH=$(abspath $(@D))/node_modules $(@D)/node_modules/.bin/esbuild dashboards/preview/page/page.js --bundle --minify --format=iife --outdir=$(@D) --log-level=warning
 
 go npm:
 	@command -v $@ >/dev/null || { echo "netview: $@ is not installed or not in PATH: install it (README, \"Run it\")" >&2; exit 1; }

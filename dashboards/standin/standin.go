@@ -108,8 +108,15 @@ func (v View) scrape() time.Duration {
 	return v.Scrape
 }
 
-// Text is what a title or a description shows.
-func (v View) Text(text string) (string, error) { return v.replace(text, nil, nil, formatText) }
+// Text is what a title or a description shows; all values are All there.
+func (v View) Text(text string) (string, error) {
+	named := View{Variables: map[string]Variable{}}
+	for name, variable := range v.Variables {
+		variable.AllValue = ""
+		named.Variables[name] = variable
+	}
+	return named.replace(text, nil, nil, formatText)
+}
 
 func milliseconds(t time.Time) string { return fmt.Sprint(t.UnixMilli()) }
 

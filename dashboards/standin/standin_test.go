@@ -185,3 +185,29 @@ func TestHostileValues(t *testing.T) {
 		}
 	}
 }
+
+func TestText(t *testing.T) {
+	if got, err := view().Text(`$one of $fleet, ${two}`); err != nil || got != `web-1 of All, web-1 + d.b'2` {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestInterval(t *testing.T) {
+	for _, tt := range []struct {
+		length time.Duration
+		points int
+		least  time.Duration
+		want   time.Duration
+	}{
+		{time.Hour, 800, 0, 5 * time.Second},
+		{time.Hour, 800, 15 * time.Second, 15 * time.Second},
+		{24 * time.Hour, 800, 15 * time.Second, 2 * time.Minute},
+		{time.Second, 800, 0, time.Millisecond},
+		{100, 0, 0, time.Millisecond},
+		{10 * 365 * 24 * time.Hour, 100, 0, 7 * 24 * time.Hour},
+	} {
+		if got := Interval(tt.length, tt.points, tt.least); got != tt.want {
+			t.Errorf("%v over %d points, at least %v: %v, want %v", tt.length, tt.points, tt.least, got, tt.want)
+		}
+	}
+}

@@ -12,12 +12,12 @@ func healthView() view {
 					number("without", "Without eBPF", count).as("countIf(mode != 'ebpf')").judged(anyOdd), number("losing", "With losses", count).as("countIf(lost > 0)").judged(anyOdd), number("versions", "Versions", count).as("uniqExact(sensor_version)").judged(levels(green, 2., orange))),
 				gauges(10, "Delivery", "Of the picked sensors, now (Prometheus). What waits in the spool was seen and has not arrived; losses are of the last five minutes.", noMetrics,
 					number("waiting", "Records waiting", count).as("sum(netview_spool_records{$SENSOR})").judged(levels(green, 10_000., orange)), number("spool", "Spool", size).as("sum(netview_spool_bytes{$SENSOR})"),
-					number("losses", "Lost in 5 min", count).as("round(sum(increase(netview_losses_total{$SENSOR}[5m])))").judged(anyOdd), number("off", "Features off", count).as("count(netview_feature_enabled{$SENSOR} == 0) or vector(0)")))}},
+					number("losses", "Lost in 5 min", count).as("round(sum(increase(netview_losses_total{$SENSOR}[5m])))").judged(anyOdd), number("off", "Features off", count).as("sum(netview_feature_enabled{$SENSOR} == bool 0)")))}},
 			{"How it moved", []line{
 				row(8,
 					graph(8, "Age of the heartbeat", "Time since the newest heartbeat that the collector acknowledged, of the ten oldest (Prometheus, recorded by the rules of alerts/, which remember a sensor that is gone). It saws up to the interval, 15 s; over 90 s a sensor is stale.", noRules, seconds, nil,
 						promql("{{sensor_id}}", "topk(10, sensor_id:netview_heartbeat:age_seconds{$SENSOR})")),
-					graph(8, "Losses by cause", "What could not be read or delivered, per second (Prometheus, netview_losses_total). docs/metrics.md says for each cause what was lost and what to do.", noMetrics, perSecond, nil,
+					graph(8, "Losses by cause", "What could not be read or delivered, per second (Prometheus, netview_losses_total). docs/metrics.md says for each cause what was lost and what to do.", "Nothing was lost, or Prometheus has no metrics of these sensors: let it scrape netview-sensor (port 9765).", perSecond, nil,
 						promql("{{cause}}", "sum by (cause) (rate(netview_losses_total{$SENSOR}[$__rate_interval])) > 0")).stacked(),
 					graph(8, "Spool", "Bytes that wait on disk and in memory, by lane (Prometheus, netview_spool_bytes). It grows while the collector is away.", noMetrics, size, named{{"events", "", yellow}, {"snapshots", "", blue}},
 						promql("{{lane}}", "sum by (lane) (netview_spool_bytes{$SENSOR})")).stacked()),
@@ -45,7 +45,7 @@ func healthView() view {
 					promql("{{instance}}", "instance:netview_receiver_commit_duration_seconds:p95")))}},
 			{"Rows", []line{row(12,
 				table(16, "Sensors", "One row for each sensor (ClickHouse, view newest_heartbeats), stale ones first.", noSensor, call("newest_heartbeats"), "ORDER BY stale DESC, sensor_id", 1000,
-					sensorColumn(), word("host_name", "Host", 180), staleColumn(), timeColumn("timestamp", "Heartbeat"), state("mode", "Mode", modes), number("uptime_secs", "Up", seconds), number("interval_secs", "Interval", seconds).wide(80), number("collect_secs", "Took", seconds).wide(80), number("namespaces", "Namespaces", count), number("time_wait", "TIME_WAIT", count), number("lost", "Lost", count).as("arraySum(mapValues(losses))").judged(anyOdd), word("sensor_version", "Version", 90), word("os_version", "Kernel", 150), word("host_arch", "Arch", 70)),
+					sensorColumn(), word("host_name", "Host", 150), staleColumn(), timeColumn("timestamp", "Heartbeat"), state("mode", "Mode", modes), number("uptime_secs", "Up", seconds), number("interval_secs", "Interval", seconds).wide(80), number("collect_secs", "Took", seconds).wide(80), number("lost", "Lost", count).as("arraySum(mapValues(losses))").judged(anyOdd).wide(70), number("namespaces", "Namespaces", count), number("time_wait", "TIME_WAIT", count), word("sensor_version", "Version", 90), word("os_version", "Kernel", 150), word("host_arch", "Arch", 70)),
 				table(8, "Starts and gaps", "What interrupted the record in the time range, newest first (ClickHouse, view disruptions). Gone records were numbered and will never come.", "No sensor started, and nothing is gone.", call("disruptions"), "ORDER BY timestamp DESC, sensor_id, what, detail", 200,
 					timeColumn("timestamp", "Time"), sensorColumn().wide(150), state("what", "What", disruptions).wide(110), word("detail", "Detail", 0)))}},
 		}}

@@ -11,6 +11,8 @@ CHDB := chdb@3.4.0
 ENGINE := $(STATE)/npm/.installed-$(CHDB)
 LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 KERNELS := $(STATE)/kernels
+GRAFANA := @grafana/schema@13.2.3 typescript@5.9.3
+GRAFANA_TYPES := $(STATE)/npm-grafana
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 # Debian's, to test with: the oldest that the alerts are for.
@@ -19,7 +21,7 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run demo build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate pictures go npm writable
+.PHONY: all run demo build deps kernels prometheus grafana-schema test test-kernels test-faults lint bench bench-receiver bench-faults bench-alerts bench-sensor bench-kernel generate pictures go npm writable
 
 all: build
 
@@ -47,8 +49,8 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels prometheus $(PROMTOOL)
-	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
@@ -64,6 +66,13 @@ kernels: writable
 # had, their tests are skipped.
 prometheus: writable
 	@sh internal/testprom/fetch.sh $(DEBIAN_PROMETHEUS)
+
+# The types of Grafana's dashboards, once; where npm cannot have them, their test is
+# skipped.
+grafana-schema: npm writable
+	@test -e "$(GRAFANA_TYPES)/.installed-$(subst /,-,$(firstword $(GRAFANA)))" || { \
+	npm install --prefix $(GRAFANA_TYPES) --no-save --ignore-scripts --no-audit --no-fund --loglevel=error $(GRAFANA) && \
+	touch "$(GRAFANA_TYPES)/.installed-$(subst /,-,$(firstword $(GRAFANA)))"; } || echo "netview: the types of Grafana could not be installed: the test that needs them is skipped" >&2
 
 FAULTS_DURATION ?= 30m
 

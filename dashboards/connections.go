@@ -53,18 +53,19 @@ func connectionsView() view {
 			{"Rows", []line{row(18,
 				table(14, "Active connections", "One page of all TCP connections but LISTEN, TIME_WAIT and CLOSE, with the process that has the socket (ClickHouse, view connections). An empty age is a connection older than the sensor.",
 					noSensor, call("connections", "page", page, "page_size", pageSize), "ORDER BY sensor_id, session, sequence", 500,
-					sensorColumn(), staleColumn(), processColumn().wide(180), state("state", "TCP state", tcpStates).wide(105), addressColumn("remote_address", "Remote address").wide(140), portColumn("remote_port", "Remote port").wide(105),
-					nameColumn("remote_name", "Remote name").wide(160), number("duration_secs", "Age", seconds).wide(80), state("direction", "Direction", directions).wide(90),
+					sensorColumn().wide(135), staleColumn().wide(55), processColumn().wide(150), state("state", "TCP state", tcpStates), addressColumn("remote_address", "Remote address").wide(125), portColumn("remote_port", "Remote port").wide(105),
+					nameColumn("remote_name", "Remote name").wide(140), number("duration_secs", "Age", seconds).wide(80), state("direction", "Direction", directions).wide(90),
 					addressColumn("local_address", "Local address").wide(140), portColumn("local_port", "Local port").wide(105), number("rtt_secs", "Round trip", seconds).wide(90), number("retransmits", "Retransmits", count).judged(levels("text", 100., orange)), pidColumn(), userColumn(), containerColumn()),
 				table(10, "Active flows", "The TCP flows that live, of the same moment, those with the most bytes first (ClickHouse, view flows). half-closed for long is a peer that forgot to close.",
 					noFlows, call("flows"), "ORDER BY ifNull(bytes_sent, 0) + ifNull(bytes_received, 0) DESC, sensor_id, session, sequence", 200,
-					sensorColumn().wide(140), processColumn().wide(150), state("state", "State", flowStates).wide(95), addressColumn("destination_address", "To").wide(130), portColumn("destination_port", "Port").wide(100),
+					sensorColumn().wide(125), processColumn().wide(125), state("state", "State", flowStates).wide(90), addressColumn("destination_address", "To").wide(115), portColumn("destination_port", "Port").wide(100),
 					number("bytes_sent", "Sent", size).wide(80), number("bytes_received", "Received", size).wide(85), addressColumn("source_address", "From").wide(130), number("duration_secs", "Age", seconds).wide(80), nameColumn("remote_name", "Name").wide(150)))}},
 		}}
 }
 
 const (
-	noMetrics = "No metrics of these sensors: let Prometheus scrape netview-sensor (port 9765), see docs/metrics.md."
-	noEvents  = "No such events in this time range. They come with eBPF; Health says which sensors run without, and why."
-	noFlows   = "No live flows: they come with eBPF. Health says which sensors run without, and why."
+	noMetrics       = "No metrics of these sensors: let Prometheus scrape netview-sensor (port 9765), see docs/metrics.md."
+	noneOrNoMetrics = "Nothing happened, or Prometheus has no metrics of these sensors: let it scrape netview-sensor (port 9765), see docs/metrics.md."
+	noEvents        = "No such events in this time range. They come with eBPF; Health says which sensors run without, and why."
+	noFlows         = "No live flows: they come with eBPF. Health says which sensors run without, and why."
 )

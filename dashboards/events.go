@@ -22,8 +22,8 @@ func eventsView() view {
 					sensorColumn().wide(0), gauge("found", "Events", count).as("count()"), number("failures", "Failed", count).as("countIf("+failed+")").judged(anyOdd)))}},
 			{"Rows", []line{row(20, table(24, "Events", "The newest 500 (ClickHouse, view events_search). Result is that of the attempt, the answer or the end; narrow the time to see older ones.", noEvents,
 				call("events_search", "kind", picked("kind"), "process", typed("process"), "address", validAddress, "port", validPort, "name", typed("name"), "limit", "500")+where(addressValid, portValid), "ORDER BY timestamp DESC, sensor_id, session, sequence DESC", 500,
-				timeColumn("timestamp", "Time"), sensorColumn(), state("kind", "Kind", kinds), state("outcome", "Result", results).as("coalesce(if(kind = 'dns_query' AND result = 'answered', rcode, result), final_detail)").wide(130), processColumn(), pidColumn(),
-				addressColumn("source_address", "From"), portColumn("source_port", "Port").wide(90), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("known_name", "Name").as("coalesce(name, remote_name)"), word("query_type", "Type", 70),
+				timeColumn("timestamp", "Time"), sensorColumn(), state("kind", "Kind", kinds), state("outcome", "Result", results).as("coalesce(if(kind = 'dns_query' AND result = 'answered', rcode, result), final_detail)").wide(110), processColumn(), pidColumn(),
+				addressColumn("source_address", "From"), portColumn("source_port", "Port").wide(80), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("known_name", "Name").as("coalesce(name, remote_name)"), word("query_type", "Type", 60),
 				number("took", "Took", seconds).as("coalesce(duration_secs, latency_secs)"), number("bytes_sent", "Sent", size), number("bytes_received", "Received", size), state("direction", "Direction", directions), word("answer", "Answers", 180).as("arrayStringConcat(answers, ', ')"), userColumn(), containerColumn(), word("command_line", "Command line", 250), word("connection_id", "Connection", 120)))}},
 		}}
 }

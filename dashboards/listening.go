@@ -25,22 +25,22 @@ func listeningView() view {
 					promql("{{service}}", "sum by (service) (netview_telecom_listeners{$SENSOR}) > 0")))}},
 			{"Who stands out", []line{row(8,
 				table(8, "Telecom ports by sensor", "Where each telecom port is served (ClickHouse, view telecom_ports). Missing where nothing of the picked sensors listens.", noSensor, call("telecom_ports"), "ORDER BY local_port", 5,
-					word("local_port", "Port", 70), state("service", "Service", telecomNames).wide(150), field{name: "presence", title: "Presence", unit: plain, width: 90, colors: named{{"present", "", green}, {"missing", "", orange}}, cell: "color-text"}.as("if(listeners > 0, 'present', 'missing')"),
-					number("listeners", "Sockets", count).wide(80), word("on_sensors", "Sensors", 0).as("arrayStringConcat(sensors, ', ')")),
+					word("local_port", "Port", 60), state("service", "Service", telecomNames).wide(135), field{name: "presence", title: "Presence", unit: plain, width: 75, colors: named{{"present", "", green}, {"missing", "", orange}}, cell: "color-text"}.as("if(listeners > 0, 'present', 'missing')"),
+					number("listeners", "Sockets", count).wide(65), word("on_sensors", "Sensors", 0).as("arrayStringConcat(sensors, ', ')")),
 				table(8, "Services of few hosts", "Programs and ports that the fewest sensors have (ClickHouse, view listeners). In a fleet of equal hosts what only one has is a mistake, a test, or an intruder.", noSensor, call("listeners"),
 					"WHERE NOT stale\nGROUP BY local_port, binary\nORDER BY hosts, example, local_port, binary", 50,
-					portColumn("local_port", "Port"), word("binary", "Process", 200).to(leadTo("Events of this process", Events, "process", of("binary"))), number("hosts", "Sensors", count).as("uniqExact(sensor_id)").wide(80), word("example", "Such as", 150).as("min(sensor_id)").to(leadTo("Summary of this sensor", Summary, "sensor", of("example")))),
+					portColumn("local_port", "Port"), word("binary", "Process", 170).to(leadTo("Events of this process", Events, "process", of("binary"))), number("hosts", "Sensors", count).as("uniqExact(sensor_id)").wide(70), word("example", "Such as", 140).as("min(sensor_id)").to(leadTo("Summary of this sensor", Summary, "sensor", of("example")))),
 				table(8, "Reachable from anywhere", "TCP ports bound to every address of the host, by how many sockets (ClickHouse, view listeners). Databases and debug ports do not belong here.", noSensor, call("listeners"),
 					"WHERE NOT stale AND local_address IN ('0.0.0.0', '::')\nGROUP BY local_port, binary\nORDER BY sockets DESC, local_port, binary", 50,
-					portColumn("local_port", "Port"), word("binary", "Process", 200).to(leadTo("Events of this process", Events, "process", of("binary"))), gauge("sockets", "Sockets", count).as("count()")))}},
+					portColumn("local_port", "Port"), word("binary", "Process", 220).to(leadTo("Events of this process", Events, "process", of("binary"))), gauge("sockets", "Sockets", count).as("count()")))}},
 			{"TCP", []line{row(14, table(24, "TCP listeners", "Every socket in LISTEN, with its process (ClickHouse, view listeners). No process: it ended, or its sensor may not read it.", noSensor, call("listeners"), "ORDER BY local_port, sensor_id, session, sequence", 1000,
 				listenerColumns()...))}},
 			{"UDP", []line{row(14, table(24, "UDP listeners", "Bound and unconnected UDP sockets (ClickHouse, view udp_listeners), telecom services first, ephemeral ports last. GTP-U of the kernel has no process.", noSensor, call("udp_listeners"), "ORDER BY service IS NULL, ephemeral, local_port, sensor_id, session, sequence", 1000,
-				append(listenerColumns(), state("service", "Service", telecomNames).wide(150), state("ephemeral", "Ephemeral", named{{"0", "", grey}, {"1", "ephemeral", grey}}).as("toUInt8(ephemeral)"))...))}},
+				append(listenerColumns(), state("service", "Service", telecomNames).wide(135), state("ephemeral", "Ephemeral", named{{"0", "", grey}, {"1", "ephemeral", grey}}).as("toUInt8(ephemeral)"))...))}},
 		}}
 }
 
 func listenerColumns() []field {
-	return []field{sensorColumn(), staleColumn(), portColumn("local_port", "Port"), addressColumn("local_address", "Address"), processColumn().wide(300), pidColumn(), userColumn(),
+	return []field{sensorColumn(), staleColumn(), portColumn("local_port", "Port"), addressColumn("local_address", "Address"), processColumn().wide(270), pidColumn(), userColumn(),
 		word("process_name", "Name", 130), containerColumn(), word("family", "Family", 70), word("netns", "Namespace", 110)}
 }

@@ -98,5 +98,7 @@ var (
 	neutral = levels("text")
 	// anyBad is red from 1 on, anyOdd orange.
 	anyBad = levels(green, 1., red)
-	anyOdd = levels(green, 1., orange)
+	anyOdd = levels("text", 1., orange)
+	// tooMany is where an alert begins to count.
+	tooMany = levels("text", 50., orange)
 )

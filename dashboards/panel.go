@@ -79,7 +79,7 @@ func selected(fields []field) string {
 
 // number, name and moment are columns of their own.
 func number(name, title, unit string) field {
-	return field{name: name, title: title, unit: unit, width: 100}
+	return field{name: name, title: title, unit: unit, width: 90}
 }
 
 func word(name, title string, width int) field {
@@ -88,12 +88,12 @@ func word(name, title string, width int) field {
 
 // state is a word that has a colour.
 func state(name, title string, colors named) field {
-	return field{name: name, title: title, unit: plain, width: 120, colors: colors, cell: "color-text"}
+	return field{name: name, title: title, unit: plain, width: 95, colors: colors, cell: "color-text"}
 }
 
 // gauge is a number with a bar.
 func gauge(name, title, unit string) field {
-	return field{name: name, title: title, unit: unit, width: 180, cell: "gauge"}
+	return field{name: name, title: title, unit: unit, width: 140, cell: "gauge"}
 }
 
 func (f field) override(table bool) Override {
@@ -119,12 +119,16 @@ func (f field) override(table bool) Override {
 	if f.width > 0 {
 		set("custom.width", f.width)
 	}
-	switch f.cell {
+	cell := f.cell
+	if cell == "" && f.thresholds != nil {
+		cell = "color-text"
+	}
+	switch cell {
 	case "gauge":
 		set("custom.cellOptions", map[string]any{"type": "gauge", "mode": "basic", "valueDisplayMode": "text"})
 	case "":
 	default:
-		set("custom.cellOptions", map[string]any{"type": f.cell})
+		set("custom.cellOptions", map[string]any{"type": cell})
 	}
 	if f.hidden {
 		set("custom.hidden", true)
@@ -217,10 +221,13 @@ func (p *Panel) stacked() *Panel {
 	return p
 }
 
-// bars are stacked columns, for what happened in each interval.
+// bars are stacked columns, for what happened in each interval. The last interval
+// is not over, so that the legend has sums in place of last values.
 func (p *Panel) bars() *Panel {
 	p.stacked()
 	p.FieldConfig.Defaults.Custom["drawStyle"], p.FieldConfig.Defaults.Custom["fillOpacity"] = "bars", 80
+	p.Options.(map[string]any)["legend"].(map[string]any)["calcs"] = []string{"sum", "max"}
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", "other"}, []Property{{"color", Color{Mode: "fixed", FixedColor: grey}}}})
 	return p
 }
 

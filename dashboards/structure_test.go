@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/netview-project/netview/alerts"
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/exporter"
 )
@@ -346,13 +347,17 @@ func knownMetrics(t *testing.T) map[string][]string {
 			known[f.GetName()] = []string{"sensor_id"}
 		}
 	}
-	metadata, err := os.ReadFile("../otelreceiver/metadata.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`(?m)^    (netview_receiver_\w+):$`).FindAllStringSubmatch(string(metadata), -1) {
-		for _, name := range []string{m[1], m[1] + "_total", m[1] + "_bucket", m[1] + "_seconds_bucket"} {
-			known[name] = []string{"le", "outcome", "answer", "result"}
+	settings := alerts.Defaults()
+	for _, group := range alerts.Groups(&settings) {
+		for _, rule := range group.Rules {
+			switch r := rule.(type) {
+			case alerts.Record:
+				known[r.Name] = []string{"sensor_id", "job", "instance", "outcome", "answer"}
+			case alerts.Alert:
+				if !slices.ContainsFunc(All(), func(d *Dashboard) bool { return d.UID == r.Dashboard }) {
+					t.Errorf("the alert %s leads to the dashboard %s, which is none", r.Name, r.Dashboard)
+				}
+			}
 		}
 	}
 	return known

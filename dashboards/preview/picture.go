@@ -72,8 +72,8 @@ func crop(from, to string, width, height int) error {
 	return out.Close()
 }
 
-// paletted has the 256 most frequent colours, a third of the bytes: what is left out
-// are steps at the edges of letters.
+// paletted has 256 colours, a third of the bytes: the most frequent of those that differ
+// enough to be told apart.
 func paletted(whole image.Image, part image.Rectangle) *image.Paletted {
 	count := map[color.RGBA]int{}
 	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(whole.At(x, y)).(color.RGBA) }
@@ -84,8 +84,10 @@ func paletted(whole image.Image, part image.Rectangle) *image.Paletted {
 	}
 	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int { return count[b] - count[a] })
 	var palette color.Palette
-	for _, c := range colors[:min(256, len(colors))] {
-		palette = append(palette, c)
+	for _, c := range colors {
+		if len(palette) < 256 && (len(palette) == 0 || apart(c, palette[palette.Index(c)].(color.RGBA)) > 8) {
+			palette = append(palette, c)
+		}
 	}
 	index := map[color.RGBA]uint8{}
 	for _, c := range colors {
@@ -98,4 +100,10 @@ func paletted(whole image.Image, part image.Rectangle) *image.Paletted {
 		}
 	}
 	return out
+}
+
+// apart is how much two colours differ, in steps of their channels.
+func apart(a, b color.RGBA) int {
+	step := func(a, b uint8) int { return max(int(a), int(b)) - min(int(a), int(b)) }
+	return step(a.R, b.R) + step(a.G, b.G) + step(a.B, b.B)
 }

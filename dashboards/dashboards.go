@@ -1,7 +1,8 @@
 // Package dashboards describes netview's Grafana dashboards. Each has a file; what
 // they share is in model.go (the JSON), panel.go (panels and links), look.go
 // (colours and names), variables.go, and interpolate.go, the one place where a
-// variable becomes part of SQL. `make generate` writes json/ from it.
+// variable becomes part of SQL. `make generate` writes json/ from it;
+// queries_test.go and prometheus_test.go ask real servers everything.
 package dashboards
 
 import (

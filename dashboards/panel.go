@@ -26,7 +26,9 @@ func series(query string) *Target {
 
 // promql is an expression in which $SENSOR stands for the matcher of the picked
 // sensors. The data source itself escapes the values, because the variable has no
-// format: with :regex it would leave quotes as they are.
+// format: with :regex nothing would escape quotes. A double quote it escapes only where
+// Grafana has the toggle prometheusSpecialCharsInLabelValues; elsewhere one in a
+// link can show other series of the same Prometheus, or an error.
 func promql(legend, expr string) *Target {
 	return &Target{Datasource: prometheusSource, EditorMode: "code", Range: true, LegendFormat: legend, Expr: strings.ReplaceAll(expr, "$SENSOR", matcher)}
 }
@@ -77,7 +79,7 @@ func selected(fields []field) string {
 	return "SELECT\n    " + strings.Join(list, ",\n    ")
 }
 
-// number, name and moment are columns of their own.
+// number and word are columns without a colour.
 func number(name, title, unit string) field {
 	return field{name: name, title: title, unit: unit, width: 90}
 }

@@ -60,7 +60,7 @@ func TestPanels(t *testing.T) {
 			if p.Type == "row" {
 				continue
 			}
-			if len(p.Description) < 40 && p.Type != "text" {
+			if len(p.Description) < 40 {
 				t.Errorf("%s: the description %q does not say what it shows, from where, and what bad looks like", name, p.Description)
 			}
 			if p.FieldConfig.Defaults.Unit == "" || p.FieldConfig.Defaults.NoValue == "" {
@@ -193,7 +193,7 @@ func TestLinks(t *testing.T) {
 
 var (
 	safe       = regexp.MustCompile(`decodeURLComponent\('\$\{(\w+):percentencode\}'\)`)
-	macros     = regexp.MustCompile(`\$__(?:fromTime_ms|toTime_ms|timeFilter_ms\(\w+\)|timeInterval\(\w+\)|interval_s)\b|\$__(?:timeFilter_ms|timeInterval)\(\w+\)`)
+	macros     = regexp.MustCompile(`\$__(?:(?:fromTime_ms|toTime_ms|interval_s)\b|(?:timeFilter_ms|timeInterval)\(\w+\))`)
 	limited    = regexp.MustCompile(`LIMIT [1-9]\d*$`)
 	comments   = regexp.MustCompile(`--|/\*`)
 	expression = regexp.MustCompile(`^\w+,?$`)

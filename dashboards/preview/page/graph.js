@@ -103,13 +103,17 @@ function stack(series) {
   return series.map(({ values }) => values.map((v, i) => (there[i] ? (sums[i] += v ?? 0) : v)));
 }
 
+// apart are marks that Grafana does not draw as one region.
+const apart = 90_000;
+
 /** drawMarks are the annotations. */
 function drawMarks(u) {
   const { left, top, width, height } = u.bbox;
   for (const frame of data.answers[0].frames || []) {
     u.ctx.strokeStyle = theme.visualization.getColorByName(frame.name);
     u.ctx.setLineDash([3, 3]);
-    for (const at of frame.fields.find((f) => f.type === 'time')?.values || []) {
+    const times = frame.fields.find((f) => f.type === 'time')?.values || [];
+    for (const at of times.filter((t, i) => i === 0 || t - times[i - 1] > apart)) {
       const x = Math.round(u.valToPos(at / 1000, 'x', true));
       if (x >= left && x <= left + width) {
         u.ctx.beginPath();

@@ -14,7 +14,7 @@ import (
 )
 
 // bootPatience bounds one machine: emulation takes minutes, a hang for ever.
-const bootPatience = 8 * time.Minute
+const bootPatience = 15 * time.Minute
 
 // on says what runs on a kernel: packages below sensor/, and their tests.
 var on = []struct {
@@ -83,7 +83,7 @@ func TestKernels(t *testing.T) {
 				if built[of] == "" {
 					built[of] = build(t, dir, of)
 				}
-				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[of], Arguments: []string{"-test.v=test2json", "-test.timeout=7m", "-test.run=" + pattern}})
+				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[of], Arguments: []string{"-test.v=test2json", "-test.timeout=14m", "-test.run=" + pattern}})
 			}
 			run(t, &m)
 		})

@@ -24,7 +24,7 @@ var on = []struct {
 	{"6.1", "6.1", "", kernelTests},
 	{"6.12", "6.12", "", kernelTests},
 	// Hooks of the LSM can be attached there, and are never called.
-	{"6.1 without bpf among the LSMs", "6.1", "lsm=landlock,yama", map[string]string{"probe": "TestCandidates"}},
+	{"6.1 without bpf among the LSMs", "6.1", "lsm=landlock,yama", map[string]string{"probe": "TestCandidates/lsm"}},
 }
 
 // kernelTests are those that ask the kernel for something.
@@ -63,6 +63,9 @@ func TestKernels(t *testing.T) {
 	wanted := regexp.MustCompile(os.Getenv("NETVIEW_KERNEL"))
 	dir, built := t.TempDir(), map[string]string{}
 	files := compile(t, dir)
+	for of := range kernelTests {
+		built[of] = build(t, dir, of)
+	}
 	for _, k := range on {
 		if !wanted.MatchString(k.name) {
 			continue
@@ -72,6 +75,7 @@ func TestKernels(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(m.Kernel, "complete")); err != nil {
 				t.Skipf("the kernel is not there: %v (see make kernels)", err)
 			}
+			t.Parallel() // a machine has one CPU of the host
 			for _, of := range []string{"probe", "", "socket", "libc"} {
 				pattern := k.tests[of]
 				if pattern == "" {
@@ -79,9 +83,6 @@ func TestKernels(t *testing.T) {
 				}
 				if only := os.Getenv("NETVIEW_KERNEL_RUN"); only != "" {
 					pattern = only
-				}
-				if built[of] == "" {
-					built[of] = build(t, dir, of)
 				}
 				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[of], Arguments: []string{"-test.v=test2json", "-test.timeout=14m", "-test.run=" + pattern}})
 			}

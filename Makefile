@@ -51,11 +51,11 @@ $(ENGINE): | npm writable
 ## test: every test that can run here; the last line says how many ran and skipped
 test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
 	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
-	go run $(GOTESTSUM) --format testname -- -timeout 20m ./...
+	go run $(GOTESTSUM) --format testname -- -timeout 45m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
 test-kernels: go kernels
-	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 30m ./internal/testkernel
+	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
 
 # Kernels, QEMU, the compiler of BPF and resolvers from Debian's archive, once; where
 # they cannot be had, their tests are skipped.

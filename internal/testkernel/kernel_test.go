@@ -14,7 +14,7 @@ import (
 )
 
 // bootPatience bounds one machine: emulation takes minutes, a hang for ever.
-const bootPatience = 15 * time.Minute
+const bootPatience = 30 * time.Minute
 
 // on says what runs on a kernel: packages below sensor/, and their tests.
 var on = []struct {
@@ -84,7 +84,7 @@ func TestKernels(t *testing.T) {
 				if only := os.Getenv("NETVIEW_KERNEL_RUN"); only != "" {
 					pattern = only
 				}
-				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[of], Arguments: []string{"-test.v=test2json", "-test.timeout=14m", "-test.run=" + pattern}})
+				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[of], Arguments: []string{"-test.v=test2json", "-test.timeout=28m", "-test.run=" + pattern}})
 			}
 			run(t, &m)
 		})

@@ -2,7 +2,8 @@ package event
 
 import "time"
 
-// Snapshot is what one heartbeat found. It is immutable once it is made.
+// Snapshot is what one heartbeat found, whole. A sensor makes its rows in pieces
+// instead, since they can be many.
 type Snapshot struct {
 	Heartbeat   *Heartbeat
 	Connections []*Connection

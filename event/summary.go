@@ -23,20 +23,31 @@ type ListenerCount struct {
 	Ephemeral         bool
 }
 
-// Summarize counts the rows of a snapshot.
-func (s *Snapshot) Summarize() *Summary {
-	sum := &Summary{Heartbeat: s.Heartbeat, Connections: map[ConnectionCount]int{}, Flows: map[FlowCount]int{}, Listeners: map[ListenerCount]int{}, UDPPorts: map[uint16]int{}}
-	for _, c := range s.Connections {
-		sum.Connections[ConnectionCount{c.State, c.Family, c.Direction}]++
-	}
-	for _, f := range s.Flows {
-		sum.Flows[FlowCount{f.State, f.Direction}]++
-	}
-	for _, l := range s.Listeners {
-		sum.Listeners[ListenerCount{l.Transport, l.Family, l.Ephemeral}]++
-		if l.Transport == TransportUDP {
-			sum.UDPPorts[l.LocalPort]++
+// NewSummary returns that of a heartbeat whose rows are still to be counted.
+func NewSummary(h *Heartbeat) *Summary {
+	return &Summary{Heartbeat: h, Connections: map[ConnectionCount]int{}, Flows: map[FlowCount]int{}, Listeners: map[ListenerCount]int{}, UDPPorts: map[uint16]int{}}
+}
+
+// Count rows of the heartbeat's snapshot.
+func (s *Summary) Count(rows []Event) {
+	for _, row := range rows {
+		switch row := row.(type) {
+		case *Connection:
+			s.Connections[ConnectionCount{row.State, row.Family, row.Direction}]++
+		case *Flow:
+			s.Flows[FlowCount{row.State, row.Direction}]++
+		case *Listener:
+			s.Listeners[ListenerCount{row.Transport, row.Family, row.Ephemeral}]++
+			if row.Transport == TransportUDP {
+				s.UDPPorts[row.LocalPort]++
+			}
 		}
 	}
+}
+
+// Summarize counts the rows of a snapshot.
+func (s *Snapshot) Summarize() *Summary {
+	sum := NewSummary(s.Heartbeat)
+	sum.Count(s.Rows())
 	return sum
 }

@@ -84,8 +84,8 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	found, _ := s.snapshots.take() // its error is that of a feature
 	r.Features = features(found.collections, s.snapshots.table.NoDiag)
 	r.probe(&s.config, s.log)
-	if found.snapshot != nil {
-		r.count(found.snapshot)
+	if found.heartbeat != nil {
+		r.count(found.whole())
 	}
 	losses, first := s.snapshots.losses(), s.snapshots.sockets.Stats().First
 	for _, cause := range LossCauses() {

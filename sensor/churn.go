@@ -20,13 +20,13 @@ type listener struct {
 	local     netip.AddrPort
 }
 
-// update compares a snapshot with the one before and returns the totals. A
+// update compares the socket tables with those before and returns the totals. A
 // namespace that could not be read this time is taken to be as it was.
-func (c *churn) update(rows []*event.Listener, namespaces []socket.Namespace) event.Churn {
+func (c *churn) update(rows []socket.Row, namespaces []socket.Namespace) event.Churn {
 	now := make(map[listener]bool, len(c.known))
-	for _, row := range rows {
-		if !row.Ephemeral {
-			now[listener{row.Netns, row.Transport, netip.AddrPortFrom(row.LocalAddress, row.LocalPort)}] = true
+	for i := range rows {
+		if row := &rows[i]; (row.IsTCPListener() || row.IsUDPListener()) && !row.Ephemeral {
+			now[listener{row.Netns, row.Protocol.String(), row.Local}] = true
 		}
 	}
 	missing := map[uint64]bool{}

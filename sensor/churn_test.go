@@ -44,13 +44,13 @@ func TestChurnOfAnUnreadableNamespace(t *testing.T) {
 	h := testproc.New(t)
 	h.Socket("tcp", testproc.Any4, 80, testproc.Any4, 0, testproc.Listen, 1, false)
 	s, tick := taker(h, t, Config{})
-	first := tick(0)
+	tick(0)
 	s.table.Seen[0].Missing = "namespace_gone"
 	if c := s.churn.update(nil, s.table.Seen); c.Vanished["tcp"] != 0 {
 		t.Errorf("unreadable: %+v", c)
 	}
 	s.table.Seen[0].Missing = ""
-	if c := s.churn.update(first.Listeners, s.table.Seen); c.Appeared["tcp"] != 0 {
+	if c := s.churn.update(s.table.Rows, s.table.Seen); c.Appeared["tcp"] != 0 {
 		t.Errorf("readable again: %+v", c)
 	}
 }

@@ -56,7 +56,7 @@ func FuzzTake(f *testing.F) {
 			copy(unsafe.Slice((*byte)(unsafe.Pointer(&e)), size), records)
 			h.take(&e)
 		}
-		h.compare(&event.Heartbeat{}, 1, nil, func(func(*flow.Sighting) *flow.Flow) {})
+		h.compare(1, nil, func(func(*flow.Sighting)) {}, nil)
 		h.flush()
 	})
 }

@@ -49,13 +49,14 @@ type happenings struct {
 	naming
 }
 
-// arena gives places for events of one kind, as many as are appended at once.
+// arena gives places for events of one kind, and in time as many as are appended
+// at once.
 type arena[T any] struct{ places []T }
 
 // next returns a place with a value, valid until the arena is emptied.
 func (a *arena[T]) next(value T) *T {
-	if a.places == nil {
-		a.places = make([]T, 0, eventsPerAppend)
+	if len(a.places) == cap(a.places) { // those that were given stay where they are
+		a.places = make([]T, 0, max(16, 2*cap(a.places)))
 	}
 	a.places = append(a.places, value)
 	return &a.places[len(a.places)-1]
@@ -218,23 +219,28 @@ func (h *happenings) ended(e *flow.Ended) {
 }
 
 // compare the flows with the socket tables that were begun to be read at a time,
-// and return a row for each flow that lives.
-func (h *happenings) compare(heartbeat *event.Heartbeat, began time.Duration, namespaces []socket.Namespace, rows func(see func(*flow.Sighting) *flow.Flow)) []*event.Flow {
+// and return those that live: first those of the tables, in their order. It has
+// the memory of an earlier list for it.
+func (h *happenings) compare(began time.Duration, namespaces []socket.Namespace, rows func(see func(*flow.Sighting)), list []flow.Flow) []flow.Flow {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	unread := map[uint64]bool{}
 	for _, ns := range namespaces {
 		unread[ns.Inode] = !ns.Cookies && ns.Missing != socket.CauseNamespaceGone
 	}
-	h.flows.Table(began, rows, func(netns uint64) bool { return unread[netns] })
-	list := make([]*event.Flow, 0, h.flows.Len())
-	for f := range h.flows.Live {
-		list = append(list, row(heartbeat, f, began))
+	list = list[:0]
+	h.flows.Table(began, func(see func(*flow.Sighting) *flow.Flow) {
+		rows(func(s *flow.Sighting) {
+			if f := see(s); f != nil && (len(list) == 0 || list[len(list)-1].ID != f.ID) {
+				list = append(list, *f)
+			}
+		})
+	}, func(netns uint64) bool { return unread[netns] })
+	seen := len(list)
+	for f := range h.flows.Unseen {
+		list = append(list, *f)
 	}
-	slices.SortFunc(list, func(a, b *event.Flow) int {
-		return cmp.Or(cmp.Compare(a.Netns, b.Netns), a.DestinationAddress.Compare(b.DestinationAddress), cmp.Compare(a.DestinationPort, b.DestinationPort),
-			a.SourceAddress.Compare(b.SourceAddress), cmp.Compare(a.SourcePort, b.SourcePort), cmp.Compare(a.ConnectionID.Value, b.ConnectionID.Value))
-	})
+	slices.SortFunc(list[seen:], func(a, b flow.Flow) int { return cmp.Compare(a.ID, b.ID) })
 	return list
 }
 
@@ -260,8 +266,8 @@ func (h *happenings) lost() map[string]uint64 {
 }
 
 // row of a flow in a snapshot.
-func row(heartbeat *event.Heartbeat, f *flow.Flow, now time.Duration) *event.Flow {
-	r := &event.Flow{Envelope: heartbeat.Envelope, Heartbeat: heartbeat.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
+func row(heartbeat *event.Heartbeat, f *flow.Flow, now time.Duration) event.Flow {
+	r := event.Flow{Envelope: heartbeat.Envelope, Heartbeat: heartbeat.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
 		TCP: f.TCP, RemoteName: f.RemoteName, ConnectionID: connectionID(f.ID)}
 	r.Direction, r.DirectionSource = f.Role.Direction()
 	if f.HalfClosed(now) {

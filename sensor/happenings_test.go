@@ -56,7 +56,7 @@ func (w *watcher) take(later time.Duration) *event.Snapshot {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return f.snapshot
+	return f.whole()
 }
 
 // watchNamespace watches with the real programs until the test ends.

@@ -247,7 +247,10 @@ func (s *Sensor) openSpool() (*deliver.Spool, error) {
 // not be called while Run or another Take runs.
 func (s *Sensor) Take() (*event.Snapshot, error) {
 	f, err := s.snapshots.take()
-	return f.snapshot, err
+	if err != nil {
+		return nil, err
+	}
+	return f.whole(), nil
 }
 
 func (s *Sensor) beat() error {
@@ -260,7 +263,7 @@ func (s *Sensor) beat() error {
 		s.newest.Store(failed)
 		return err
 	}
-	h := f.snapshot.Heartbeat
+	h := f.heartbeat
 	maps.Copy(h.Losses, s.probe.Load().Lost())
 	if happenings := s.happenings.Load(); happenings != nil {
 		maps.Copy(h.Losses, happenings.lost())
@@ -273,9 +276,12 @@ func (s *Sensor) beat() error {
 		status := spool.Status()
 		maps.Copy(h.Losses, status.Losses())
 		maps.Copy(h.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
-		spool.AppendSnapshot(f.snapshot)
+		spool.AppendSnapshot(h, f.records, f.rows)
+	} else {
+		for range f.rows { // which counts them
+		}
 	}
-	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn, &f.limits})
+	s.newest.Store(&shown{f.summary, f.collections, f.churn, &f.limits})
 	return nil
 }
 

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"cmp"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
+	"github.com/netview-project/netview/sensor/deliver"
 	"github.com/netview-project/netview/sensor/flow"
 	"github.com/netview-project/netview/sensor/process"
 	"github.com/netview-project/netview/sensor/socket"
@@ -41,6 +43,10 @@ type snapshots struct {
 	happenings *happenings
 	sync       func()
 
+	listening map[listenKey]bool
+	flows     []flow.Flow // those that live
+	piece     piece
+
 	seen   flow.Sighting
 	shared shared
 	began  time.Duration // on the boot clock
@@ -56,7 +62,12 @@ func newSnapshots(config *Config, resource event.Resource, log *slog.Logger) *sn
 
 // found is what one heartbeat gives to those who show it.
 type found struct {
-	snapshot    *event.Snapshot // nil where nothing could be read
+	heartbeat *event.Heartbeat // nil where nothing could be read
+	// rows makes the records' rows, once, in pieces that are used again for the
+	// next. It counts them in summary, and completes the heartbeat.
+	rows        iter.Seq[[]event.Event]
+	records     int
+	summary     *event.Summary
 	collections []event.Collection
 	churn       event.Churn
 	limits      event.Limits
@@ -80,21 +91,69 @@ func (s *snapshots) take() (found, error) {
 	}
 	_ = collect(collectProcesses, s.processes.Scan) // its error is that of a feature
 	sortRows(s.table.Rows)
+	s.listening = listeningPorts(s.table.Rows)
+	s.number++
+	h := &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
+		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval, Uptime: (begin - s.began).Round(time.Millisecond)}
+	s.count(h)
 	if s.happenings != nil {
 		s.sync() // so that a flow that ended meanwhile is not looked for
+		s.flows = s.happenings.compare(begin, s.table.Seen, s.sightings, s.flows)
+		h.Flows = event.Some(uint64(len(s.flows)))
 	}
-	s.number++
-	f.snapshot = &event.Snapshot{Heartbeat: &event.Heartbeat{Envelope: s.envelope(time.Now()), Heartbeat: s.number,
-		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval}}
-	s.fill(f.snapshot, begin)
-	f.churn = s.churn.update(f.snapshot.Listeners, s.table.Seen)
-	f.limits = s.limits.update(s.config.Proc, &s.table)
-	h := f.snapshot.Heartbeat
-	h.Uptime = (begin - s.began).Round(time.Millisecond)
-	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
 	h.Losses = s.losses()
 	h.Features = featureStates(features(f.collections, s.table.NoDiag))
+	f.churn = s.churn.update(s.table.Rows, s.table.Seen)
+	f.limits = s.limits.update(s.config.Proc, &s.table)
+	f.heartbeat, f.summary = h, event.NewSummary(h)
+	f.records = int(h.Connections+h.TCPListeners+h.UDPListeners) + len(s.flows)
+	f.rows = func(yield func([]event.Event) bool) {
+		s.rows(h, begin, func(rows []event.Event) bool {
+			f.summary.Count(rows)
+			return yield(rows)
+		})
+		h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)
+	}
 	return f, nil
+}
+
+// count what the socket tables have.
+func (s *snapshots) count(h *event.Heartbeat) {
+	for i := range s.table.Rows {
+		switch row := &s.table.Rows[i]; {
+		case row.IsConnection():
+			h.Connections++
+		case row.IsTCPListener():
+			h.TCPListeners++
+		case row.IsUDPListener():
+			h.UDPListeners++
+		case row.Protocol == socket.TCP && row.State == socket.TimeWait:
+			h.TimeWait++
+		}
+	}
+}
+
+// whole has all rows in memory.
+func (f *found) whole() *event.Snapshot {
+	s := &event.Snapshot{Heartbeat: f.heartbeat}
+	for rows := range f.rows {
+		for _, row := range rows {
+			switch row := row.(type) {
+			case *event.Connection:
+				s.Connections = append(s.Connections, copyOf(row))
+			case *event.Listener:
+				s.Listeners = append(s.Listeners, copyOf(row))
+			case *event.Flow:
+				s.Flows = append(s.Flows, copyOf(row))
+			}
+		}
+	}
+	return s
+}
+
+func copyOf[T any](row *T) *T {
+	copied := *row
+	return &copied
 }
 
 // losses counts what could not be read so far, by cause.
@@ -113,86 +172,108 @@ func (s *snapshots) envelope(at time.Time) event.Envelope {
 func sortRows(rows []socket.Row) {
 	slices.SortFunc(rows, func(a, b socket.Row) int {
 		return cmp.Or(cmp.Compare(a.Netns, b.Netns), a.Local.Compare(b.Local), a.Remote.Compare(b.Remote),
-			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Inode, b.Inode))
+			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Cookie, b.Cookie))
 	})
 }
 
-func (s *snapshots) fill(snapshot *event.Snapshot, now time.Duration) {
-	h := snapshot.Heartbeat
-	s.sights.begin(now, s.table.Seen)
-	if s.happenings == nil {
-		s.rows(snapshot, func(*flow.Sighting) *flow.Flow { return nil })
-	} else {
-		snapshot.Flows = s.happenings.compare(h, now, s.table.Seen, func(see func(*flow.Sighting) *flow.Flow) { s.rows(snapshot, see) })
-		h.Flows = event.Some(uint64(len(snapshot.Flows)))
-	}
-	h.Connections = uint64(len(snapshot.Connections))
-	s.sights.end()
+// rowsPerPiece is how many rows are in memory at a time: those of a request.
+const rowsPerPiece = deliver.RecordsPerRequest
+
+// piece is the memory of some rows.
+type piece struct {
+	connections arena[event.Connection]
+	listeners   arena[event.Listener]
+	flows       arena[event.Flow]
+	rows        []event.Event
 }
 
-// rows makes the rows of connections and listeners, and asks for the flow of each
-// connection.
-func (s *snapshots) rows(snapshot *event.Snapshot, see func(*flow.Sighting) *flow.Flow) {
-	h := snapshot.Heartbeat
-	listening := listeningPorts(s.table.Rows)
+// rows makes the rows of connections, listeners and flows at a time, until yield
+// returns false.
+func (s *snapshots) rows(h *event.Heartbeat, now time.Duration, yield func([]event.Event) bool) {
+	s.sights.begin(now, s.table.Seen)
+	defer s.sights.end()
+	p := &s.piece
+	give := func() bool {
+		more := yield(p.rows)
+		p.rows = p.rows[:0]
+		p.connections.empty()
+		p.listeners.empty()
+		p.flows.empty()
+		return more
+	}
+	flows := s.flows
 	for i := range s.table.Rows {
 		row := &s.table.Rows[i]
 		switch {
 		case row.IsConnection():
-			c := s.connection(h, row, listening)
-			if f := see(s.sighting(row, c)); f != nil {
-				s.complete(c, f)
+			c := p.connections.next(s.connection(h, row))
+			// The flows have the order of the rows, some of which have none.
+			for len(flows) > 1 && flows[1].ID == row.Cookie {
+				flows = flows[1:]
 			}
-			snapshot.Connections = append(snapshot.Connections, c)
+			if len(flows) > 0 && flows[0].ID == row.Cookie {
+				s.complete(c, &flows[0])
+			}
+			p.rows = append(p.rows, c)
 		case row.IsTCPListener(), row.IsUDPListener():
-			snapshot.Listeners = append(snapshot.Listeners, s.listener(h, row))
-			if row.Protocol == socket.TCP {
-				h.TCPListeners++
-			} else {
-				h.UDPListeners++
-			}
-		case row.Protocol == socket.TCP && row.State == socket.TimeWait:
-			h.TimeWait++
+			p.rows = append(p.rows, p.listeners.next(s.listener(h, row)))
 		}
+		if len(p.rows) >= rowsPerPiece && !give() {
+			return
+		}
+	}
+	for i := range s.flows {
+		p.rows = append(p.rows, p.flows.next(row(h, &s.flows[i], now)))
+		if len(p.rows) >= rowsPerPiece && !give() {
+			return
+		}
+	}
+	if len(p.rows) > 0 {
+		give()
 	}
 }
 
-func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row, listening map[listenKey]bool) *event.Connection {
-	c := &event.Connection{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Family: row.Family(),
+func (s *snapshots) connection(h *event.Heartbeat, row *socket.Row) event.Connection {
+	c := event.Connection{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Family: row.Family(),
 		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), RemoteAddress: row.Remote.Addr(), RemotePort: row.Remote.Port(),
 		State: row.State.String(), Inode: row.Inode, Process: s.process(row), ConnectionID: connectionID(row.Cookie)}
 	if row.Cookie != 0 {
 		c.TCP = tcpOf(row.Info.RTT, row.Info.Retransmits)
 	}
-	switch {
-	case listening[listenKey{row.Netns, row.Local.Port()}]:
-		c.Direction, c.DirectionSource = event.DirectionInbound, event.SourceListeningPort
-	case sameHost(row) && listening[listenKey{row.Netns, row.Remote.Port()}]:
-		c.Direction, c.DirectionSource = event.DirectionOutbound, event.SourceListeningPort
-	default:
-		c.Direction = event.DirectionUnknown
-	}
+	c.Direction, c.DirectionSource = s.role(row).Direction()
 	if age, known := s.sights.age(row); known {
 		c.Duration, c.DurationSource = event.Some(age.Round(time.Millisecond)), event.SourceFirstSeen
 	}
 	return c
 }
 
-// sighting is a row for the flow tracker. It is used again by the next.
-func (s *snapshots) sighting(row *socket.Row, c *event.Connection) *flow.Sighting {
-	s.seen = flow.Sighting{
-		Socket: flow.Socket{ID: row.Cookie, Netns: row.Netns, Local: row.Local, Remote: row.Remote, Process: s.shared.process(&c.Process)},
-		State:  uint8(row.State), Held: row.Inode != 0,
-		Acked: row.Info.BytesAcked, Received: row.Info.BytesReceived, Sent: row.Info.BytesSent, Retransmitted: row.Info.BytesRetransmitted, Unacked: row.Info.Unacked,
-		TCP: c.TCP,
+// role of a connection's process, as far as the listeners tell it.
+func (s *snapshots) role(row *socket.Row) flow.Role {
+	switch {
+	case s.listening[listenKey{row.Netns, row.Local.Port()}]:
+		return flow.Listened
+	case sameHost(row) && s.listening[listenKey{row.Netns, row.Remote.Port()}]:
+		return flow.Reached
 	}
-	switch c.Direction {
-	case event.DirectionInbound:
-		s.seen.Role = flow.Listened
-	case event.DirectionOutbound:
-		s.seen.Role = flow.Reached
+	return flow.Unknown
+}
+
+// sightings gives the flow tracker each connection of the tables.
+func (s *snapshots) sightings(see func(*flow.Sighting)) {
+	for i := range s.table.Rows {
+		row := &s.table.Rows[i]
+		if !row.IsConnection() || row.Cookie == 0 {
+			continue
+		}
+		process := s.process(row)
+		s.seen = flow.Sighting{
+			Socket: flow.Socket{ID: row.Cookie, Netns: row.Netns, Local: row.Local, Remote: row.Remote, Role: s.role(row), Process: s.shared.process(&process)},
+			State:  uint8(row.State), Held: row.Inode != 0,
+			Acked: row.Info.BytesAcked, Received: row.Info.BytesReceived, Sent: row.Info.BytesSent, Retransmitted: row.Info.BytesRetransmitted, Unacked: row.Info.Unacked,
+			TCP: tcpOf(row.Info.RTT, row.Info.Retransmits),
+		}
+		see(&s.seen)
 	}
-	return &s.seen
 }
 
 // complete a row with what is known of its flow.
@@ -235,8 +316,8 @@ func sameHost(row *socket.Row) bool {
 	return row.Remote.Addr().IsLoopback() || row.Local.Addr() == row.Remote.Addr()
 }
 
-func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) *event.Listener {
-	return &event.Listener{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Transport: row.Protocol.String(), Family: row.Family(),
+func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) event.Listener {
+	return event.Listener{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Transport: row.Protocol.String(), Family: row.Family(),
 		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), Ephemeral: row.Ephemeral, Inode: row.Inode, Process: s.process(row), ConnectionID: connectionID(row.Cookie)}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,8 @@ func beSensor(text string) error {
 		var last uint64
 		if n%40 == 39 {
 			snapshot := m.snapshot(20)
-			spool.AppendSnapshot(snapshot)
+			rows := snapshot.Rows()
+			spool.AppendSnapshot(snapshot.Heartbeat, len(rows), slices.Values([][]event.Event{rows}))
 			last = snapshot.Heartbeat.Sequence
 		} else {
 			events := m.events(max(1, o.EventsPerSecond*int(period)/int(time.Second)))

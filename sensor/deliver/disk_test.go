@@ -120,7 +120,7 @@ func TestRestart(t *testing.T) {
 	for range 10 {
 		s.AppendEvents(flows(100))
 	}
-	s.AppendSnapshot(snapshot(1, 5))
+	keep(s, snapshot(1, 5))
 	stop()
 	c, next := deliverAll(t, o)
 	a := c.account(t)
@@ -144,7 +144,7 @@ func TestAcknowledgedIsNotSentAgain(t *testing.T) {
 	s := open(t, o)
 	stop := run(t, s)
 	s.AppendEvents(flows(10))
-	s.AppendSnapshot(snapshot(1, 5))
+	keep(s, snapshot(1, 5))
 	eventually(t, "everything delivered", s.empty)
 	stop()
 	next, _ := deliverAll(t, o)
@@ -258,7 +258,7 @@ func appended(t *testing.T) Options {
 	s := open(t, o)
 	for range 60 {
 		s.AppendEvents(incompressible(200))
-		s.AppendSnapshot(snapshot(1, 1)) // its numbers lie in between
+		keep(s, snapshot(1, 1)) // its numbers lie in between
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -379,8 +379,8 @@ func TestDamagedSegment(t *testing.T) {
 func TestDamagedSnapshot(t *testing.T) {
 	o := options(t, "grpc://"+nobody(t))
 	s := open(t, o)
-	s.AppendSnapshot(snapshot(1, 5))
-	s.AppendSnapshot(snapshot(2, 5))
+	keep(s, snapshot(1, 5))
+	keep(s, snapshot(2, 5))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func TestLaneFull(t *testing.T) {
 	o.EventsBytes = 8 * (32 << 10)
 	s := open(t, o)
 	run(t, s)
-	s.AppendSnapshot(snapshot(1, 5))
+	keep(s, snapshot(1, 5))
 	const requests, each = 400, 20
 	for range requests {
 		s.AppendEvents(incompressible(each))
@@ -467,7 +467,7 @@ func TestNewestFirst(t *testing.T) {
 	s := open(t, o)
 	for number := uint64(0); number < 20; number++ { // five minutes
 		one := snapshot(number*15, 2)
-		s.AppendSnapshot(one)
+		keep(s, one)
 	}
 	run(t, s)
 	eventually(t, "everything delivered", s.empty)
@@ -500,7 +500,7 @@ func TestNewSnapshotPassesAStuckOne(t *testing.T) {
 	o := options(t, "grpc://"+nobody(t))
 	s := open(t, o)
 	run(t, s)
-	s.AppendSnapshot(snapshot(1, 2))
+	keep(s, snapshot(1, 2))
 	eventually(t, "the first attempt failed", func() bool {
 		s.mutex.Lock()
 		defer s.mutex.Unlock()
@@ -514,7 +514,7 @@ func TestNewSnapshotPassesAStuckOne(t *testing.T) {
 	s.mutex.Lock()
 	s.options.Client = client
 	s.mutex.Unlock()
-	s.AppendSnapshot(snapshot(2, 2))
+	keep(s, snapshot(2, 2))
 	eventually(t, "both delivered", s.empty)
 	if _, sequences := c.records(); !slices.Equal(sequences[:3], []int64{4, 5, 6}) {
 		t.Errorf("arrived %v, want 4 to 6 first", sequences)
@@ -543,7 +543,7 @@ func TestWithoutADirectory(t *testing.T) {
 	s := open(t, o)
 	run(t, s)
 	s.AppendEvents(flows(10))
-	s.AppendSnapshot(snapshot(1, 2))
+	keep(s, snapshot(1, 2))
 	eventually(t, "everything delivered", s.empty)
 	if a := c.account(t); len(a.came[session]) != 13 || s.Status().Disk == nil {
 		t.Errorf("%d came, status %+v", len(a.came[session]), s.Status())
@@ -583,12 +583,12 @@ func TestFullDisk(t *testing.T) {
 	full := 0
 	for s.Status().Disk == nil {
 		s.AppendEvents(incompressible(50))
-		s.AppendSnapshot(snapshot(uint64(full), 3))
+		keep(s, snapshot(uint64(full), 3))
 		full++
 	}
 	for range 20 {
 		s.AppendEvents(incompressible(50))
-		s.AppendSnapshot(snapshot(uint64(full), 3))
+		keep(s, snapshot(uint64(full), 3))
 		full++
 	}
 	if !s.diskFull() {
@@ -629,7 +629,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	s := open(t, o)
 	run(t, s)
 	s.AppendEvents(flows(10))
-	s.AppendSnapshot(snapshot(1, 2))
+	keep(s, snapshot(1, 2))
 	eventually(t, "everything delivered", s.empty)
 	if s.Status().Disk == nil {
 		t.Error("the status does not tell")

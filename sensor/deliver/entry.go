@@ -57,12 +57,12 @@ func (l *lost) event(envelope event.Envelope) *event.Gap {
 	return &event.Gap{Envelope: envelope, OfSession: l.Session, First: l.First, Last: l.Last, Cause: l.Cause, Records: l.Records, Kinds: kinds}
 }
 
-// A request stays under the 4 MiB that gRPC servers accept by default, command
+// RecordsPerRequest is the most that one request has.
+const RecordsPerRequest = 2000
+
+// bytesPerRequest stays under the 4 MiB that gRPC servers accept by default, command
 // lines or not: what is too large for the collector would never be taken.
-const (
-	recordsPerRequest = 2000
-	bytesPerRequest   = 3 << 20
-)
+const bytesPerRequest = 3 << 20
 
 // The codecs are safe for concurrent use. One goroutine each: a sensor has the
 // cores of others.
@@ -89,7 +89,7 @@ func must[T any](value T, err error) T {
 // encode makes the requests of records that have their sequence, in its order.
 func encode(events []event.Event, now time.Time) []*entry {
 	var entries []*entry
-	for part := range slices.Chunk(events, recordsPerRequest) {
+	for part := range slices.Chunk(events, RecordsPerRequest) {
 		entries = append(entries, encodePart(part, now)...)
 	}
 	return entries

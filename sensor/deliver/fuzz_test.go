@@ -19,7 +19,7 @@ func seedFiles(f *testing.F) (segment, snapshotFile, state []byte) {
 	s := open(f, o)
 	s.AppendEvents(flows(3))
 	s.AppendEvents(flows(2))
-	s.AppendSnapshot(snapshot(1, 3))
+	keep(s, snapshot(1, 3))
 	if err := s.makeLast(); err != nil {
 		f.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestCollectorDiesWithARequest(t *testing.T) {
 			return 0, status.Error(codes.Unavailable, "it is dead")
 		}
 		q := startSpool(t, c.endpoint)
-		q.AppendSnapshot(snapshot(1, 3))
+		keep(q, snapshot(1, 3))
 		<-took
 		c.stop()
 		_, address, _ := strings.Cut(c.endpoint, "://")
@@ -115,7 +115,7 @@ func TestConnectionIsCut(t *testing.T) {
 		_, address, _ := strings.Cut(c.endpoint, "://")
 		p := startProxy(t, address, func(n int) bool { return n > 2 })
 		q := startSpool(t, protocol+"://"+p.address)
-		q.AppendSnapshot(snapshot(1, 3))
+		keep(q, snapshot(1, 3))
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) || losses(q)[CauseRefused] != 0 {
 			t.Errorf("arrived: %v, losses %v", sequences, losses(q))
@@ -137,10 +137,10 @@ func TestFrozenConnection(t *testing.T) {
 		p := startProxy(t, address, nil)
 		q := startSpool(t, protocol+"://"+p.address)
 		q.options.RequestTimeout = 2 * time.Second // nothing is sent yet
-		q.AppendSnapshot(snapshot(1, 0))
+		keep(q, snapshot(1, 0))
 		eventually(t, "the first heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		p.frozen.Store(1)
-		q.AppendSnapshot(snapshot(2, 0))
+		keep(q, snapshot(2, 0))
 		eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
 	})
 }
@@ -170,7 +170,7 @@ func TestBrokenAnswers(t *testing.T) {
 	}))
 	defer server.Close()
 	q := startSpool(t, server.URL)
-	q.AppendSnapshot(snapshot(1, 0))
+	keep(q, snapshot(1, 0))
 	eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 	if n := attempts.Load(); n != int64(len(answers)) || losses(q)[CauseRefused] != 0 {
 		t.Errorf("%d attempts, want one for each of %d answers; losses %v", n, len(answers), losses(q))
@@ -200,7 +200,7 @@ func TestStop(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				ended := make(chan struct{})
 				go func() { q.Run(ctx); close(ended) }()
-				q.AppendSnapshot(snapshot(1, 1))
+				keep(q, snapshot(1, 1))
 				q.AppendEvents(flows(3))
 				<-asked
 				cancel()
@@ -227,16 +227,16 @@ func TestLargeRecords(t *testing.T) {
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		c := startCollector(t, protocol, "")
 		q := startSpool(t, c.endpoint)
-		s := snapshot(1, recordsPerRequest)
+		s := snapshot(1, RecordsPerRequest)
 		for _, connection := range s.Connections {
 			connection.Process.CommandLine = strings.Repeat("x", 4<<10)
 		}
-		q.AppendSnapshot(s)
+		keep(q, s)
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		kinds, sequences := c.records()
 		slices.Sort(sequences)
-		if len(slices.Compact(sequences)) != recordsPerRequest+1 || len(kinds) != recordsPerRequest+1 || kinds[recordsPerRequest] != event.KindHeartbeat.EventName() {
-			t.Errorf("%d records arrived, %d of them different; want %d and the heartbeat", len(kinds), len(slices.Compact(sequences)), recordsPerRequest)
+		if len(slices.Compact(sequences)) != RecordsPerRequest+1 || len(kinds) != RecordsPerRequest+1 || kinds[RecordsPerRequest] != event.KindHeartbeat.EventName() {
+			t.Errorf("%d records arrived, %d of them different; want %d and the heartbeat", len(kinds), len(slices.Compact(sequences)), RecordsPerRequest)
 		}
 		for _, logs := range c.accepted {
 			if size := new(plog.ProtoMarshaler).LogsSize(logs); size > bytesPerRequest {

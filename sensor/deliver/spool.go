@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -256,7 +257,7 @@ func (s *Spool) AppendEvents(events []event.Event) {
 }
 
 func (s *Spool) appendEvents(events []event.Event, now time.Time) {
-	s.number(events)
+	s.sequence = number(events, s.sequence+1) - 1
 	entries := encode(events, now)
 	for _, e := range entries {
 		e.Before = s.appended
@@ -274,26 +275,42 @@ func (s *Spool) appendEvents(events []event.Event, now time.Time) {
 	}
 }
 
-func (s *Spool) number(events []event.Event) {
+// number gives events their sequence, from the next on, and returns that after them.
+func number(events []event.Event, next uint64) uint64 {
 	for _, e := range events {
-		s.sequence++
-		e.Env().Sequence = s.sequence
+		e.Env().Sequence = next
+		next++
 	}
+	return next
 }
 
 // AppendSnapshot gives the records of a snapshot their sequence and keeps it, as
-// [Spool.AppendEvents] does events; it is synced at once.
-func (s *Spool) AppendSnapshot(snapshot *event.Snapshot) {
-	records := snapshot.Rows()
+// [Spool.AppendEvents] does events; it is synced at once. rows gives as many rows
+// as are said, in pieces that it may use again for the next; the heartbeat may be
+// completed until they are all made.
+func (s *Spool) AppendSnapshot(h *event.Heartbeat, records int, rows iter.Seq[[]event.Event]) {
+	// The numbers of a snapshot have none of an event between them. Events do not
+	// wait for it to be made.
+	s.mutex.Lock()
+	next := s.sequence + 1
+	s.sequence += uint64(records) + 1
+	last := s.sequence
+	s.mutex.Unlock()
+	var entries []*entry
+	for piece := range rows {
+		next = number(piece, next)
+		entries = append(entries, encode(piece, h.Timestamp)...)
+	}
+	if next != last {
+		panic(fmt.Sprintf("a snapshot has %d rows more than were announced", next-last))
+	}
+	closing := []event.Event{h}
+	number(closing, next)
+	entries = append(entries, encode(closing, h.Timestamp)...)
+
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	now := time.Now()
-	s.tryDisk(now, false)
-	s.number(records)
-	entries := encode(records, snapshot.Heartbeat.Timestamp)
-	closing := []event.Event{snapshot.Heartbeat}
-	s.number(closing)
-	entries = append(entries, encode(closing, snapshot.Heartbeat.Timestamp)...)
+	s.tryDisk(time.Now(), false)
 	s.snapshots.append(entries)
 	if s.stuck && s.preempt != nil {
 		s.preempt() // the newest goes first

@@ -208,6 +208,12 @@ func snapshot(number uint64, n int) *event.Snapshot {
 	return s
 }
 
+// keep a snapshot whose rows come in pieces that are used again.
+func keep(s *Spool, snapshot *event.Snapshot) {
+	rows := snapshot.Rows()
+	s.AppendSnapshot(snapshot.Heartbeat, len(rows), slices.Chunk(rows, RecordsPerRequest))
+}
+
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
@@ -236,11 +242,11 @@ func TestSnapshotsArriveWhole(t *testing.T) {
 	inBothProtocols(t, func(t *testing.T, protocol string) {
 		c := startCollector(t, protocol, "")
 		q := startSpool(t, c.endpoint)
-		const rows = 2*recordsPerRequest + 1
+		const rows = 2*RecordsPerRequest + 1
 		before := time.Now()
-		q.AppendSnapshot(snapshot(1, rows))
+		keep(q, snapshot(1, rows))
 		eventually(t, "the first heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
-		q.AppendSnapshot(snapshot(2, 0))
+		keep(q, snapshot(2, 0))
 		eventually(t, "both heartbeats acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
 		kinds, sequences := c.records()
 		if kinds[rows] != event.KindHeartbeat.EventName() || len(kinds) != rows+2 || slices.Index(kinds, event.KindHeartbeat.EventName()) != rows {
@@ -279,7 +285,7 @@ func TestHeartbeatWaitsForEveryRow(t *testing.T) {
 		return 0, nil
 	}
 	q := startSpool(t, c.endpoint)
-	q.AppendSnapshot(snapshot(1, 3*recordsPerRequest))
+	keep(q, snapshot(1, 3*RecordsPerRequest))
 	for range 2 {
 		<-c.arrive // the other two are answered
 	}
@@ -311,7 +317,7 @@ func TestRetries(t *testing.T) {
 					return 0, nil
 				}
 				q := startSpool(t, c.endpoint)
-				q.AppendSnapshot(snapshot(1, 3))
+				keep(q, snapshot(1, 3))
 				eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 				if _, sequences := c.records(); !slices.Equal(sequences, []int64{1, 2, 3, 4}) {
 					t.Errorf("arrived: %v", sequences)
@@ -338,7 +344,7 @@ func TestCollectorAsksForTime(t *testing.T) {
 			return 0, nil
 		}
 		q := startSpool(t, c.endpoint)
-		q.AppendSnapshot(snapshot(1, 0))
+		keep(q, snapshot(1, 0))
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })
 		// The least that was asked is no measure of speed: it is what must not be undercut.
 		if waited := times[1].Sub(times[0]); waited < 2*time.Second {
@@ -370,9 +376,9 @@ func TestRefusals(t *testing.T) {
 				c := startCollector(t, protocol, "")
 				c.answer = answer
 				q := startSpool(t, c.endpoint)
-				q.AppendSnapshot(snapshot(1, 3))
+				keep(q, snapshot(1, 3))
 				eventually(t, "the first settled", func() bool { return losses(q)[CauseRefused] > 1 })
-				q.AppendSnapshot(snapshot(2, 1))
+				keep(q, snapshot(2, 1))
 				eventually(t, "the second heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 2 })
 				if n := losses(q)[CauseRefused]; n != want[name] {
 					t.Errorf("%d records counted as refused, want %d: the heartbeat and the rows that were refused", n, want[name])
@@ -399,7 +405,7 @@ func TestCollectorAppears(t *testing.T) {
 		address := placeholder.Addr().String()
 		placeholder.Close()
 		q := startSpool(t, protocol+"://"+address)
-		q.AppendSnapshot(snapshot(1, 2))
+		keep(q, snapshot(1, 2))
 		time.Sleep(50 * time.Millisecond) // an attempt or two without a collector
 		c := startCollector(t, protocol, address)
 		eventually(t, "the heartbeat acknowledged", func() bool { return q.acknowledgedNumber() == 1 })

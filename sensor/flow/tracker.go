@@ -189,10 +189,11 @@ func (t *Tracker) count(before, now *Counters) {
 // Find returns the flow of a socket, nil if there is none. It must not be changed.
 func (t *Tracker) Find(id uint64) *Flow { return t.flows[id] }
 
-// Live gives each flow that lives; it must not be changed.
-func (t *Tracker) Live(yield func(*Flow) bool) {
+// Unseen gives each flow that lives and that the last table did not show; it must
+// not be changed.
+func (t *Tracker) Unseen(yield func(*Flow) bool) {
 	for _, f := range t.flows {
-		if !yield(f) {
+		if f.table != t.tables && !yield(f) {
 			return
 		}
 	}

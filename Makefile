@@ -43,7 +43,7 @@ $(ENGINE): | npm writable
 ## test: every test that can run here; the last line says how many ran and skipped
 test: go npm deps build lint kernels $(PROMTOOL)
 	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
-	go run $(GOTESTSUM) --format testname -- -timeout 10m ./...
+	go run $(GOTESTSUM) --format testname -- -timeout 20m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
 test-kernels: go kernels

@@ -37,6 +37,8 @@ type selfTest struct {
 	olderPort uint16
 	// uringPort is that of the listener from which io_uring accepts.
 	uringPort uint16
+	// unnamed says that a socket was told without its cookie.
+	unnamed bool
 	// asker is the cookie of the socket that asked a question of DNS.
 	asker uint64
 }
@@ -273,13 +275,20 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	}
 	attemptNowhere()
 	p.test.datagram()
+	p.test.unnamed = false
 	awaited := map[string]int{}
 	for feature := range tried {
 		if failed[feature] == nil {
 			awaited[feature] = 1
 		}
 	}
-	if tried[FeatureFlow] != nil {
+	if tried[FeatureConnectionID] != nil { // which the events of others show
+		delete(awaited, FeatureConnectionID)
+		if p.On(FeatureUDPConnect) {
+			awaited[FeatureUDPConnect] = 1
+		}
+	}
+	if tried[FeatureFlow] != nil || tried[FeatureConnectionID] != nil {
 		awaited[FeatureFlow] = 3 // its beginning, and the end at both sides
 	}
 	if tried[FeatureDNS] != nil && failed[FeatureDNS] == nil {
@@ -297,6 +306,11 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	for feature := range awaited {
 		failed[feature] = errSilent
 	}
+	if p.test.unnamed {
+		failed[FeatureConnectionID] = errUnnamed
+	} else if awaited[FeatureFlow] > 0 {
+		failed[FeatureConnectionID] = errSilent
+	}
 	return failed
 }
 
@@ -309,7 +323,12 @@ func (p *Probe) readAll(awaited map[string]int) error {
 	var feature string
 	var ours bool
 	handler := Handler{
-		Event:  func(e *Event) { feature, ours = p.test.shown(e) },
+		Event: func(e *Event) {
+			feature, ours = p.test.shown(e)
+			if (feature == FeatureFlow || feature == FeatureUDPConnect) && e.Cookie == 0 {
+				p.test.unnamed = true
+			}
+		},
 		Packet: func(e Packet) { feature, ours = FeatureDNS, e.Cookie == p.test.asker },
 	}
 	var record ringbuf.Record

@@ -13,11 +13,13 @@ LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 KERNELS := $(STATE)/kernels
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
+# Debian's, to test with: the oldest that the alerts are for.
+DEBIAN_PROMETHEUS := $(STATE)/prometheus
 # What the benchmarks compare with; its configuration says where it is built.
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels test test-kernels test-faults lint bench bench-receiver bench-faults bench-sensor bench-kernel generate go npm writable
+.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate go npm writable
 
 all: build
 
@@ -41,18 +43,23 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels $(PROMTOOL)
-	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+test: go npm deps build lint kernels prometheus $(PROMTOOL)
+	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 20m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
 test-kernels: go kernels
 	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 30m ./internal/testkernel
 
-# Kernels, QEMU and the compiler of BPF from Debian's archive, once; where they
-# cannot be had, their tests are skipped.
+# Kernels, QEMU, the compiler of BPF and resolvers from Debian's archive, once; where
+# they cannot be had, their tests are skipped.
 kernels: writable
 	@sh internal/testkernel/fetch.sh $(KERNELS)
+
+# Prometheus and Alertmanager from Debian's archive, once; where they cannot be
+# had, their tests are skipped.
+prometheus: writable
+	@sh internal/testprom/fetch.sh $(DEBIAN_PROMETHEUS)
 
 FAULTS_DURATION ?= 30m
 
@@ -75,11 +82,15 @@ lint: go
 ## bench: what docs/measurements.md records
 bench: go
 	@go test -run xxx -bench . -benchmem ./...
-	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor bench-kernel; else echo "netview: bench-sensor and bench-kernel need root: they are left out"; fi
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory bench-sensor bench-kernel bench-dns; else echo "netview: bench-sensor, bench-kernel and bench-dns need root: they are left out"; fi
 
 ## bench-receiver: the receiver against otlpreceiver and clickhouseexporter, which is built first
 bench-receiver: deps build $(PEER)
 	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --peer $(PEER)
+
+## bench-tls: the receiver with client certificates against itself in the clear; needs openssl
+bench-tls: deps build
+	go run ./internal/benchreceiver --library $(LIBRARY) --bin $(BIN) --tls
 
 ## bench-faults: the load and the faults of test-faults, for netview and for that peer; FAULTS_DURATION=… for each of four
 bench-faults: deps build $(PEER)
@@ -89,6 +100,10 @@ $(PEER): internal/benchreceiver/peer.yaml
 	@echo "Building the peer, a Collector of released modules; this is done once …"
 	@go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config $<
 
+## bench-alerts: evaluating the rules over 1,000 sensors' series, for seven minutes
+bench-alerts: build prometheus
+	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) go test -run xxx -bench Rules -benchtime 1x -timeout 30m ./internal/e2e
+
 ## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
 bench-sensor: go
 	@go run ./internal/benchsensor $(BENCH_FLAGS)
@@ -97,9 +112,14 @@ bench-sensor: go
 bench-kernel: build
 	@go run ./internal/benchkernel $(BENCH_FLAGS)
 
+## bench-dns: the same for questions to dnsmasq in place of connections
+bench-dns: build
+	@go run ./internal/benchkernel --dns $(BENCH_FLAGS)
+
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@go run ./alerts/generate alerts
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
 

@@ -52,6 +52,10 @@ func (e *RecordError) Error() string {
 // longest is how much of a refused value an error quotes, in bytes.
 const longest = 80
 
+// MaxRecords is the greatest number of records of a request: empty ones take two
+// bytes each, and as long to refuse as others.
+const MaxRecords = 100_000
+
 // Limits of one record. What a sensor sends lies far below; a record beyond one
 // is refused alone.
 const (
@@ -74,6 +78,8 @@ type Decoder struct {
 	// texts holds strings that were met before: paths, states and names repeat
 	// in nearly every record.
 	texts map[string]string
+	// records of the request so far.
+	records int
 	// given are the events of this round, free those of earlier rounds.
 	given, free map[*kindSpec][]Event
 }
@@ -159,6 +165,7 @@ const (
 // replacement character in place of what is not. An error says that the bytes
 // are no OTLP logs request; what take was given by then must not be used.
 func (d *Decoder) Decode(request []byte, take func(Record)) error {
+	d.records = 0
 	c := cursor{rest: request}
 	for c.next() {
 		if c.is(requestLogs, protowire.BytesType) {
@@ -189,6 +196,9 @@ func (d *Decoder) resourceLogs(message []byte, take func(Record)) error {
 			records := cursor{rest: c.content}
 			for records.next() {
 				if records.is(scopeLogsRecords, protowire.BytesType) {
+					if d.records++; d.records > MaxRecords {
+						return fmt.Errorf("it has more than %d records: send fewer at a time", MaxRecords)
+					}
 					record := Record{resource: resource.message, record: records.content}
 					if err := d.record(&record, &resource); err != nil {
 						return err

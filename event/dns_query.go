@@ -25,7 +25,8 @@ const (
 	DNSNoAnswer = "no_answer"
 	// DNSEncrypted: a session over TLS, in which nothing can be seen.
 	DNSEncrypted = "encrypted"
-	// DNSUnfinished: the sensor ended, or had no room to wait for the answer.
+	// DNSUnfinished: the sensor ended, had no room to wait for the answer, or lost
+	// packets among which it may have been.
 	DNSUnfinished = "unfinished"
 )
 

@@ -265,6 +265,26 @@ func TestMalformedBodies(t *testing.T) {
 	}
 }
 
+// TestTooManyRecords: a request of empty records is refused before all are looked at.
+func TestTooManyRecords(t *testing.T) {
+	for records, bad := range map[int]bool{event.MaxRecords: false, event.MaxRecords + 1: true} {
+		logs := plog.NewLogs()
+		list := logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+		for range records {
+			list.AppendEmpty()
+		}
+		body, err := (&plog.ProtoMarshaler{}).MarshalLogs(logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err = event.NewDecoder().Decode(body, func(event.Record) { n++ })
+		if (err != nil) != bad || n != event.MaxRecords {
+			t.Errorf("of %d records %d are decoded: %v", records, n, err)
+		}
+	}
+}
+
 // FuzzDecode feeds arbitrary bodies to the decoder: any answer is right but a
 // panic. What it accepts survives a round trip, and it finds as many records as
 // pdata does.

@@ -8,12 +8,17 @@ import (
 
 // State is what a sensor shows of itself at one moment.
 type State struct {
+	// Now is the sensor's wall clock.
+	Now time.Time
 	// Snapshot is the newest; nil before the first.
 	Snapshot *Summary
 	// Collections are what the last heartbeat, failed or not, tried to read.
 	Collections []Collection
 	// Churn counts the listeners that came and went.
 	Churn Churn
+	// Limits are how near the host's sockets are to what stops them; nil before the
+	// first heartbeat.
+	Limits *Limits
 	// Failures counts the heartbeats at which nothing could be read.
 	Failures uint64
 	// Kernel is what eBPF told; nil where there is none.
@@ -33,8 +38,34 @@ type Kernel struct {
 	// Audit counts what flows and socket tables said differently, by
 	// FlowDifferences.
 	Audit map[string]uint64
+	// Connects counts attempts to connect, and Ended the flows that ended, by how.
+	Connects map[ConnectLabels]uint64
+	Ended    map[EndLabels]uint64
 	// DNS counts queries and lookups; nil where they are not told.
 	DNS *DNS
+}
+
+// ConnectLabels are labels of an attempt to connect, in the words of
+// [NetworkConnect]. What is rare is "other", so that their number is bounded.
+type ConnectLabels struct{ Transport, Result string }
+
+// EndLabels are labels of a flow's end, in the words of [NetworkFlow]; bounded as
+// [ConnectLabels].
+type EndLabels struct{ FinalState, FinalDetail string }
+
+// Limits are how near the host's sockets are to what stops them.
+type Limits struct {
+	// EphemeralPorts is the largest part (0 to 1) of a namespace's ephemeral ports
+	// that TCP sockets, those in TIME_WAIT among them, take from one local address
+	// to one destination: it needs a port of its own for each.
+	EphemeralPorts float64
+	// ListenOverflows and ListenDrops count connections that a listener did not get
+	// since the sensor met its namespace: for want of room in its queue, and for
+	// any reason.
+	ListenOverflows, ListenDrops uint64
+	// Conntrack is what the sensor's own namespace tracks, ConntrackLimit the most
+	// that it can; 0 where nothing is tracked.
+	Conntrack, ConntrackLimit uint64
 }
 
 // DNS counts what eBPF told of DNS since the sensor's start.
@@ -42,9 +73,15 @@ type DNS struct {
 	Queries map[DNSLabels]uint64
 	// Lookups by their result.
 	Lookups map[string]uint64
+	// Libraries are the libcs that processes have in memory, by what became of them:
+	// [LibraryAttached], or why nothing is told of one. Nil where lookups are off.
+	Libraries map[string]int
 	// Latency of the answers (s), with native and classic buckets.
 	Latency *dto.Histogram
 }
+
+// LibraryAttached says that lookups in a libc are told.
+const LibraryAttached = "attached"
 
 // DNSLabels are labels of a query, in the words of [DNSQuery]. What is rare is
 // "other", so that their number is bounded.
@@ -64,6 +101,9 @@ type Delivery struct {
 	Acknowledged time.Time
 	// Delivered counts acknowledged records by kind.
 	Delivered map[Kind]uint64
+	// Failed counts attempts to send that are repeated, by their cause: unreachable,
+	// overloaded, denied, other.
+	Failed map[string]uint64
 	// Lost counts lost records by cause and kind. The kind is empty where it is
 	// not known.
 	Lost map[string]map[Kind]uint64
@@ -84,6 +124,8 @@ type Lane struct {
 	Records uint64
 	// Bytes that the lane takes, on disk and in memory.
 	Bytes int64
+	// Limit is what they may be: beyond it the oldest records go.
+	Limit int64
 	// Oldest is when the oldest of its records was appended; zero where there is none.
 	Oldest time.Time
 }

@@ -10,12 +10,13 @@ import (
 var (
 	dnsQueries = counter("dns_queries_total", "DNS queries with what became of them, by protocol (dns, mdns or dot), transport, type and rcode; rare types and rcodes are other. result is answered, no_answer, encrypted or unfinished.", "protocol", "transport", "type", "result", "rcode")
 	dnsLookups = counter("dns_lookups_total", "Calls of getaddrinfo, by their result: ok, or the name of the error.", "result")
+	dnsLibrary = gauge("dns_libraries", "Files of a libc that processes have in memory, by what became of them: attached, or why no lookups are told of one; docs/lookups.md. Of libc_denied and libc_no_room, processes.", "state")
 	dnsLatency = histogram("dns_latency_seconds", "Time from the first transmission of a query to its answer, on port 53.")
 )
 
 var dnsMetrics = family{
 	title:   "DNS",
-	metrics: []*metric{dnsQueries, dnsLookups, dnsLatency},
+	metrics: []*metric{dnsQueries, dnsLookups, dnsLibrary, dnsLatency},
 	collect: func(s *event.State, emit emit) {
 		if s.Kernel == nil || s.Kernel.DNS == nil {
 			return
@@ -25,6 +26,9 @@ var dnsMetrics = family{
 		}
 		for result, n := range s.Kernel.DNS.Lookups {
 			emit(dnsLookups, float64(n), result)
+		}
+		for state, n := range s.Kernel.DNS.Libraries {
+			emit(dnsLibrary, float64(n), state)
 		}
 	},
 	histograms: func(s *event.State, emit func(*metric, *dto.Histogram)) {

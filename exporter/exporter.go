@@ -31,7 +31,7 @@ func NewRegistry(resource event.Resource, state func() event.State) *prometheus.
 }
 
 // families in the order of docs/metrics.md.
-var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
+var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, limitMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
 
 // collector makes const metrics out of one state, so that a scrape never mixes
 // two snapshots.

@@ -19,6 +19,8 @@ import (
 func state() event.State {
 	at := time.Unix(1_800_000_000, 500_000_000).UTC()
 	return event.State{
+		Now:    at.Add(5 * time.Second),
+		Limits: &event.Limits{EphemeralPorts: .25, ListenOverflows: 4, ListenDrops: 6, Conntrack: 100, ConntrackLimit: 262144},
 		Snapshot: (&event.Snapshot{
 			Heartbeat: &event.Heartbeat{Envelope: event.Envelope{Resource: event.Resource{HostName: "h1", Arch: "amd64", KernelRelease: "6.18.0", Version: "1.2.3"}, Timestamp: at},
 				TimeWait: 3, Namespaces: 2, CollectDuration: 20 * time.Millisecond, Interval: 15 * time.Second, Mode: event.ModeCompatibility,
@@ -34,14 +36,16 @@ func state() event.State {
 		Collections: []event.Collection{{Name: "socket_tables", Took: 15 * time.Millisecond}, {Name: "processes", Took: 5 * time.Millisecond, Err: errors.New("no")}},
 		Churn:       event.Churn{Appeared: map[string]uint64{"tcp": 7}, Vanished: map[string]uint64{"udp": 2}},
 		Delivery: &event.Delivery{
-			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Waiting: 1, Damaged: 1,
-			Events: event.Lane{Records: 5, Bytes: 1000, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
+			Acknowledged: at.Add(-15 * time.Second), Delivered: map[event.Kind]uint64{event.KindHeartbeat: 9}, Failed: map[string]uint64{"denied": 2}, Waiting: 1, Damaged: 1,
+			Events: event.Lane{Records: 5, Bytes: 1000, Limit: 512 << 20, Oldest: at.Add(-time.Minute)}, Lost: map[string]map[event.Kind]uint64{"spool_full": {event.KindNetworkFlow: 3}},
 		},
 		Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: 12}, BytesSent: 1000, BytesReceived: 2000, Retransmits: 3,
+			Connects: map[event.ConnectLabels]uint64{{Transport: "tcp", Result: "refused"}: 2}, Ended: map[event.EndLabels]uint64{{FinalState: "established", FinalDetail: "reset_by_peer"}: 7},
 			Audit: map[string]uint64{"adopted": 1}, DNS: &event.DNS{
-				Queries: map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NXDOMAIN"}: 4, {Protocol: "mdns", Transport: "udp", Type: "PTR", Result: "no_answer"}: 2},
-				Lookups: map[string]uint64{"ok": 5, "EAI_NONAME": 1},
-				Latency: latencies(.0002, .003, 20)}},
+				Queries:   map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NXDOMAIN"}: 4, {Protocol: "mdns", Transport: "udp", Type: "PTR", Result: "no_answer"}: 2},
+				Lookups:   map[string]uint64{"ok": 5, "EAI_NONAME": 1},
+				Libraries: map[string]int{event.LibraryAttached: 2, "libc_32_bit": 1},
+				Latency:   latencies(.0002, .003, 20)}},
 		Losses:   map[string]uint64{"socket_row_short": 4},
 		Failures: 2,
 	}
@@ -70,6 +74,15 @@ netview_connections{direction="outbound",family="ipv6",sensor_id="s1",state="est
 netview_connections{direction="unknown",family="ipv4",sensor_id="s1",state="established"} 0
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="close_wait"} 1
 netview_connections{direction="unknown",family="ipv6",sensor_id="s1",state="established"} 0
+# HELP netview_connects_total Attempts to connect, by transport and result; rare results are other.
+# TYPE netview_connects_total counter
+netview_connects_total{result="refused",sensor_id="s1",transport="tcp"} 2
+# HELP netview_conntrack_entries Connections that the conntrack table of the sensor's own network namespace holds; absent where there is none.
+# TYPE netview_conntrack_entries gauge
+netview_conntrack_entries{sensor_id="s1"} 100
+# HELP netview_conntrack_entries_limit Connections that the conntrack table can hold.
+# TYPE netview_conntrack_entries_limit gauge
+netview_conntrack_entries_limit{sensor_id="s1"} 262144
 # HELP netview_dns_latency_seconds Time from the first transmission of a query to its answer, on port 53.
 # TYPE netview_dns_latency_seconds histogram
 netview_dns_latency_seconds_bucket{sensor_id="s1",le="0.001"} 1
@@ -77,6 +90,10 @@ netview_dns_latency_seconds_bucket{sensor_id="s1",le="1"} 2
 netview_dns_latency_seconds_bucket{sensor_id="s1",le="+Inf"} 3
 netview_dns_latency_seconds_sum{sensor_id="s1"} 20.0032
 netview_dns_latency_seconds_count{sensor_id="s1"} 3
+# HELP netview_dns_libraries Files of a libc that processes have in memory, by what became of them: attached, or why no lookups are told of one; docs/lookups.md. Of libc_denied and libc_no_room, processes.
+# TYPE netview_dns_libraries gauge
+netview_dns_libraries{sensor_id="s1",state="attached"} 2
+netview_dns_libraries{sensor_id="s1",state="libc_32_bit"} 1
 # HELP netview_dns_lookups_total Calls of getaddrinfo, by their result: ok, or the name of the error.
 # TYPE netview_dns_lookups_total counter
 netview_dns_lookups_total{result="EAI_NONAME",sensor_id="s1"} 1
@@ -85,6 +102,9 @@ netview_dns_lookups_total{result="ok",sensor_id="s1"} 5
 # TYPE netview_dns_queries_total counter
 netview_dns_queries_total{protocol="dns",rcode="NXDOMAIN",result="answered",sensor_id="s1",transport="udp",type="A"} 4
 netview_dns_queries_total{protocol="mdns",rcode="",result="no_answer",sensor_id="s1",transport="udp",type="PTR"} 2
+# HELP netview_ephemeral_ports_used_ratio Largest part (0 to 1) of a namespace's ephemeral ports that TCP sockets, those in TIME_WAIT among them, take from one local address to one destination.
+# TYPE netview_ephemeral_ports_used_ratio gauge
+netview_ephemeral_ports_used_ratio{sensor_id="s1"} 0.25
 # HELP netview_ephemeral_udp_listeners UDP listeners among netview_listeners on a port that the kernel hands out by itself: most often clients.
 # TYPE netview_ephemeral_udp_listeners gauge
 netview_ephemeral_udp_listeners{family="ipv4",sensor_id="s1"} 1
@@ -108,6 +128,9 @@ netview_flows{direction="outbound",sensor_id="s1",state="established"} 0
 netview_flows{direction="outbound",sensor_id="s1",state="half-closed"} 1
 netview_flows{direction="unknown",sensor_id="s1",state="established"} 0
 netview_flows{direction="unknown",sensor_id="s1",state="half-closed"} 0
+# HELP netview_flows_ended_total TCP flows that ended, by final state and its detail; rare details are other.
+# TYPE netview_flows_ended_total counter
+netview_flows_ended_total{final_detail="reset_by_peer",final_state="established",sensor_id="s1"} 7
 # HELP netview_heartbeat_acknowledged_timestamp_seconds When the newest heartbeat that the collector acknowledged was taken; absent until one is.
 # TYPE netview_heartbeat_acknowledged_timestamp_seconds gauge
 netview_heartbeat_acknowledged_timestamp_seconds{sensor_id="s1"} 1.7999999855e+09
@@ -157,6 +180,9 @@ netview_queue_snapshots{sensor_id="s1"} 1
 # HELP netview_records_acknowledged_total Records that the collector acknowledged, by kind.
 # TYPE netview_records_acknowledged_total counter
 netview_records_acknowledged_total{kind="heartbeat",sensor_id="s1"} 9
+# HELP netview_send_failures_total Attempts to send a request that failed and are repeated, by cause: unreachable (also a TLS that fails), overloaded, denied (for who the sensor is), other.
+# TYPE netview_send_failures_total counter
+netview_send_failures_total{cause="denied",sensor_id="s1"} 2
 # HELP netview_sensor_info What the sensor is; always 1.
 # TYPE netview_sensor_info gauge
 netview_sensor_info{arch="amd64",host_name="h1",kernel_release="6.18.0",mode="compatibility",sensor_id="s1",version="1.2.3"} 1
@@ -170,6 +196,10 @@ netview_spool_damaged_total{sensor_id="s1"} 1
 # HELP netview_spool_lost_records_total Records that were lost after they were appended, by cause and kind; the kind is empty where it is not known.
 # TYPE netview_spool_lost_records_total counter
 netview_spool_lost_records_total{cause="spool_full",kind="network_flow",sensor_id="s1"} 3
+# HELP netview_spool_limit_bytes What the spool may take, by lane; beyond it the oldest records are lost.
+# TYPE netview_spool_limit_bytes gauge
+netview_spool_limit_bytes{lane="events",sensor_id="s1"} 5.36870912e+08
+netview_spool_limit_bytes{lane="snapshots",sensor_id="s1"} 0
 # HELP netview_spool_oldest_timestamp_seconds When the oldest record that waits was appended, by lane; absent where none waits.
 # TYPE netview_spool_oldest_timestamp_seconds gauge
 netview_spool_oldest_timestamp_seconds{lane="events",sensor_id="s1"} 1.7999999405e+09
@@ -184,6 +214,12 @@ netview_spool_records{lane="snapshots",sensor_id="s1"} 0
 # TYPE netview_tcp_bytes_total counter
 netview_tcp_bytes_total{direction="received",sensor_id="s1"} 2000
 netview_tcp_bytes_total{direction="sent",sensor_id="s1"} 1000
+# HELP netview_tcp_listen_drops_total Connections that a listener did not get for any reason, those of netview_tcp_listen_overflows_total among them (TcpExt ListenDrops).
+# TYPE netview_tcp_listen_drops_total counter
+netview_tcp_listen_drops_total{sensor_id="s1"} 6
+# HELP netview_tcp_listen_overflows_total Connections that a listener did not get since its queue was full (TcpExt ListenOverflows), of all network namespaces since the sensor met them.
+# TYPE netview_tcp_listen_overflows_total counter
+netview_tcp_listen_overflows_total{sensor_id="s1"} 4
 # HELP netview_tcp_retransmits_total TCP segments that were sent again, of all flows since the sensor met them.
 # TYPE netview_tcp_retransmits_total counter
 netview_tcp_retransmits_total{sensor_id="s1"} 3
@@ -197,6 +233,9 @@ netview_telecom_listeners{port="1813",sensor_id="s1",service="radius_accounting"
 netview_telecom_listeners{port="2152",sensor_id="s1",service="gtp_u"} 1
 netview_telecom_listeners{port="8805",sensor_id="s1",service="pfcp"} 0
 netview_telecom_listeners{port="9899",sensor_id="s1",service="sctp_over_udp"} 0
+# HELP netview_time_seconds The sensor's clock when it was scraped.
+# TYPE netview_time_seconds gauge
+netview_time_seconds{sensor_id="s1"} 1.8000000055e+09
 `
 
 func names() (list []string) {

@@ -3,6 +3,7 @@ package exporter
 import "github.com/netview-project/netview/event"
 
 var (
+	now         = gauge("time_seconds", "The sensor's clock when it was scraped.")
 	taken       = gauge("heartbeat_taken_timestamp_seconds", "When the newest heartbeat was taken.")
 	acked       = gauge("heartbeat_acknowledged_timestamp_seconds", "When the newest heartbeat that the collector acknowledged was taken; absent until one is.")
 	interval    = gauge("heartbeat_interval_seconds", "Time between two heartbeats.")
@@ -15,8 +16,11 @@ var (
 
 var heartbeatMetrics = family{
 	title:   "Heartbeat",
-	metrics: []*metric{taken, acked, interval, duration, failures, success, collectTime, namespaces},
+	metrics: []*metric{now, taken, acked, interval, duration, failures, success, collectTime, namespaces},
 	collect: func(s *event.State, emit emit) {
+		if !s.Now.IsZero() {
+			emit(now, seconds(s.Now))
+		}
 		emit(failures, float64(s.Failures))
 		for _, c := range s.Collections {
 			emit(success, truth(c.Err == nil), c.Name)

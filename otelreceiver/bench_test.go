@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testch"
@@ -34,7 +35,7 @@ func BenchmarkIntake(b *testing.B) {
 	if err := <-ready; err != nil {
 		b.Fatal(err)
 	}
-	in := &intake{store: store, telemetry: telemetry, budget: newBudget(1 << 30), maxSkew: time.Hour}
+	in := &intake{store: store, telemetry: telemetry, budget: newBudget(1<<30, 1<<20), maxSkew: time.Hour, sensors: newSensors(1000, telemetry, zap.NewNop())}
 	body, err := (&plog.ProtoMarshaler{}).MarshalLogs(event.Encode(snapshot(999, time.Now())))
 	if err != nil {
 		b.Fatal(err)
@@ -44,7 +45,7 @@ func BenchmarkIntake(b *testing.B) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, _, err := in.take(context.Background(), body, func() {}, ""); err != nil {
+			if _, _, err := in.take(context.Background(), &sender{}, body, func() {}, ""); err != nil {
 				b.Error(err)
 			}
 		}

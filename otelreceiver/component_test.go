@@ -210,6 +210,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		{"protocols::grpc::max_recv_msg_size_mib", 0, []string{"protocols::grpc::max_recv_msg_size_mib", "0"}},
 		{"max_clock_skew", "1ms", []string{"max_clock_skew", "1ms", "at least 1s"}},
 		{"max_clock_skew", "soon", []string{"max_clock_skew", "duration"}},
+		{"max_sensors", 0, []string{"max_sensors", "0", "at least 1"}},
+		{"identity::uri_prefix", "sensor", []string{"identity::uri_prefix", "sensor", "netview://sensor/"}},
 		{"clickhouse::dsn", "", []string{"clickhouse::dsn", "required", "NETVIEW_CLICKHOUSE_DSN"}},
 		{"clickhouse::dsn", "mysql://u:hunter2@h", []string{"clickhouse::dsn", "clickhouse://USER"}},
 		{"clickhouse::schema::dsn", "hunter2", []string{"clickhouse::schema::dsn", "clickhouse://USER"}},

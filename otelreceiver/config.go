@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -30,6 +33,11 @@ type Config struct {
 	// MaxClockSkew between a sensor and this receiver, beyond which its records
 	// go to quarantine.
 	MaxClockSkew time.Duration `mapstructure:"max_clock_skew"`
+	// MaxSensors is how many sensors may send at a time.
+	MaxSensors int `mapstructure:"max_sensors"`
+	// Identity says who may speak for which sensor, where a protocol asks for
+	// client certificates.
+	Identity IdentityConfig `mapstructure:"identity"`
 	// Forward hands every record on to the pipeline; otherwise the pipeline
 	// ends at ClickHouse and records of other producers are refused.
 	Forward bool `mapstructure:"forward"`
@@ -39,6 +47,17 @@ type Config struct {
 type Protocols struct {
 	GRPC configoptional.Optional[configgrpc.ServerConfig] `mapstructure:"grpc"`
 	HTTP configoptional.Optional[confighttp.ServerConfig] `mapstructure:"http"`
+}
+
+// IdentityConfig says who may speak for which sensor. It has no effect on a protocol
+// without tls::client_ca_file.
+type IdentityConfig struct {
+	// URIPrefix of the URI among a client certificate's alternative names that
+	// names its sensor: the rest of it is the sensor_id.
+	URIPrefix string `mapstructure:"uri_prefix"`
+	// AccessFile lists who may send, what is revoked, and the relays; it is read
+	// again whenever it changes. Empty for every sensor with a certificate.
+	AccessFile string `mapstructure:"access_file"`
 }
 
 // ClickHouseConfig says where and how records are stored.
@@ -84,9 +103,12 @@ func createDefaultConfig() component.Config {
 	grpc.NetAddr = confignet.AddrConfig{Endpoint: "127.0.0.1:4317", Transport: confignet.TransportTypeTCP}
 	grpc.MaxRecvMsgSizeMiB = 4 // of gRPC itself: senders keep to it
 	grpc.MaxConcurrentStreams = 100
+	grpc.TLS = configoptional.Default(reloadedTLS())
+	// So that a sensor shows its newest certificate, and a new collector gets its share.
+	grpc.Keepalive.Get().ServerParameters.Get().MaxConnectionAge = 30 * time.Minute
 	http := confighttp.NewDefaultServerConfig()
 	http.NetAddr = confignet.AddrConfig{Endpoint: "127.0.0.1:4318", Transport: confignet.TransportTypeTCP}
-	http.TLS = configoptional.None[configtls.ServerConfig]()
+	http.TLS = configoptional.Default(reloadedTLS())
 	http.MaxRequestBodySize = 16 << 20
 	// Not snappy and lz4, which confighttp unpacks in blocks that nobody counts.
 	http.CompressionAlgorithms = []string{"", "gzip", "zstd", "zlib", "deflate"}
@@ -95,6 +117,8 @@ func createDefaultConfig() component.Config {
 		Protocols:      Protocols{GRPC: configoptional.Default(grpc), HTTP: configoptional.Default(http)},
 		MaxInFlightMiB: 128,
 		MaxClockSkew:   10 * time.Minute,
+		MaxSensors:     10_000,
+		Identity:       IdentityConfig{URIPrefix: "netview://sensor/"},
 		ClickHouse: ClickHouseConfig{
 			Database:       "netview",
 			Schema:         SchemaConfig{Apply: true},
@@ -104,6 +128,46 @@ func createDefaultConfig() component.Config {
 			MaxCommitRows:  100_000,
 		},
 	}
+}
+
+// reloadedTLS is what a section tls has by default: its files are read again.
+func reloadedTLS() configtls.ServerConfig {
+	tls := configtls.NewDefaultServerConfig()
+	tls.ReloadInterval, tls.ReloadClientCAFile = 10*time.Second, true
+	return tls
+}
+
+// trust is how a protocol knows who sends.
+type trust struct {
+	protocol  string
+	certified bool // client certificates are asked for
+	auth      bool // by an authenticator
+	address   confignet.AddrConfig
+}
+
+func (t trust) any() bool { return t.certified || t.auth }
+
+func (c *Config) trusts() (list []trust) {
+	if c.Protocols.GRPC.HasValue() {
+		p := c.Protocols.GRPC.Get()
+		list = append(list, trust{"grpc", p.TLS.HasValue() && p.TLS.Get().ClientCAFile != "", p.Auth.HasValue(), p.NetAddr})
+	}
+	if c.Protocols.HTTP.HasValue() {
+		p := c.Protocols.HTTP.Get()
+		list = append(list, trust{"http", p.TLS.HasValue() && p.TLS.Get().ClientCAFile != "", p.Auth.HasValue(), p.NetAddr})
+	}
+	return list
+}
+
+// largest request of either protocol, in bytes.
+func (c *Config) largest() (n int64) {
+	if c.Protocols.GRPC.HasValue() {
+		n = int64(c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB) << 20
+	}
+	if c.Protocols.HTTP.HasValue() {
+		n = max(n, c.Protocols.HTTP.Get().MaxRequestBodySize)
+	}
+	return n
 }
 
 // Validate names every key that is wrong. It does no I/O.
@@ -142,6 +206,24 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxClockSkew < time.Second {
 		wrong("max_clock_skew", "%v is not valid: it must be at least 1s", c.MaxClockSkew)
+	}
+	if c.MaxSensors < 1 {
+		wrong("max_sensors", "%d is not valid: it must be at least 1", c.MaxSensors)
+	}
+	if prefix, err := url.Parse(c.Identity.URIPrefix); err != nil || prefix.Scheme == "" || !strings.HasSuffix(c.Identity.URIPrefix, "/") {
+		wrong("identity::uri_prefix", "%q is not valid: it is the beginning of a URI up to a slash, such as netview://sensor/ or spiffe://example.org/sensor/", c.Identity.URIPrefix)
+	}
+	// A door beside the lock.
+	if trusts := c.trusts(); slices.ContainsFunc(trusts, trust.any) {
+		for _, t := range trusts {
+			if !t.any() {
+				wrong("protocols::"+t.protocol, "the other protocol asks who sends, and this one takes records of any sensor from anybody: give it tls::client_ca_file or auth, or leave it out")
+			}
+		}
+	}
+	certified := slices.ContainsFunc(c.trusts(), func(t trust) bool { return t.certified })
+	if c.Identity.AccessFile != "" && !certified {
+		wrong("identity::access_file", "has no effect, since no protocol asks for client certificates: give tls::client_ca_file")
 	}
 	ch := &c.ClickHouse
 	if ch.DSN == "" {

@@ -29,6 +29,7 @@ type intake struct {
 	telemetry *metadata.Telemetry
 	budget    *budget
 	maxSkew   time.Duration
+	sensors   *sensors
 	next      consumer.Logs // nil unless records are forwarded
 }
 
@@ -44,6 +45,7 @@ const (
 	answerPartial    = "partial"
 	answerNotReady   = "not_ready"
 	answerOverloaded = "overloaded"
+	answerDenied     = "denied"
 	answerFailed     = "failed"
 )
 
@@ -56,27 +58,32 @@ func startCounters(telemetry *metadata.Telemetry) {
 	for _, cause := range event.Causes() {
 		telemetry.Records.Add(ctx, 0, metric.WithAttributes(attribute.String("outcome", string(cause))))
 	}
-	for _, answer := range []string{answerOK, answerPartial, answerNotReady, answerOverloaded, answerFailed} {
+	for _, answer := range []string{answerOK, answerPartial, answerNotReady, answerOverloaded, answerDenied, answerFailed} {
 		telemetry.Requests.Add(ctx, 0, metric.WithAttributes(attribute.String("answer", answer)))
 	}
 	for _, result := range []string{resultOK, resultError} {
 		telemetry.Commits.Add(ctx, 0, metric.WithAttributes(attribute.String("result", result)))
 	}
+	for _, cause := range deniedCauses() {
+		telemetry.Denied.Add(ctx, 0, metric.WithAttributes(attribute.String("cause", cause)))
+	}
 	telemetry.InFlight.Add(ctx, 0)
+	telemetry.Shared.Add(ctx, 0)
 }
 
 // take stores the records of an OTLP request in protobuf form, for which the
 // caller has room in the budget, and returns how many there were. Its error is a
-// gRPC status: Unavailable may be retried. sent is when the sender sent the
+// gRPC status: Unavailable may be retried, PermissionDenied says that the sender
+// is not who it would have to be. sent is when the sender sent the
 // request, in Unix nanoseconds, or empty. free is called when the body is no
 // longer needed: before the commit, unless it is forwarded afterwards.
-func (in *intake) take(ctx context.Context, body []byte, free func(), sent string) (response plogotlp.ExportResponse, records int, err error) {
+func (in *intake) take(ctx context.Context, from *sender, body []byte, free func(), sent string) (response plogotlp.ExportResponse, records int, err error) {
 	response = plogotlp.NewExportResponse()
 	size := int64(len(body))
 	in.telemetry.InFlight.Add(ctx, size)
 	defer in.telemetry.InFlight.Add(ctx, -size)
 
-	request, err := in.read(body, sent)
+	request, err := in.read(from.check(), body, sent)
 	defer request.release()
 	if in.next == nil || err != nil {
 		free()
@@ -85,6 +92,12 @@ func (in *intake) take(ctx context.Context, body []byte, free func(), sent strin
 	}
 	if err != nil {
 		return response, 0, in.answer(ctx, answerFailed, status.Errorf(codes.InvalidArgument, "the body is not an OTLP logs request: %v", err))
+	}
+	if err := from.gate.deny(ctx, from, request.denied); err != nil {
+		return response, request.records, in.answer(ctx, answerDenied, err)
+	}
+	if err := in.sensors.take(ctx, request, time.Now()); err != nil {
+		return response, request.records, in.answer(ctx, answerOverloaded, err)
 	}
 	if len(request.events)+len(request.quarantined) > 0 {
 		// A sender that goes away does not take its rows with it: until they are
@@ -120,6 +133,7 @@ type request struct {
 	records     int
 	events      []event.Event
 	quarantined []clickhouse.Quarantined
+	denied      *denial // the sender may not speak for one of its sensors
 	rejected    int
 	first       string // why the first was rejected
 	outcomes    map[string]int
@@ -163,12 +177,16 @@ func (r *request) reject(cause event.Cause, err error) {
 // the events that were given back.
 var decoders = sync.Pool{New: func() any { return event.NewDecoder() }}
 
-// read decodes a request. Its error says that the body is no OTLP.
-func (in *intake) read(body []byte, sent string) (*request, error) {
+// read decodes a request whose sender may speak for the sensors that check lets
+// pass, or for all. Its error says that the body is no OTLP.
+func (in *intake) read(check func(sensorID string) *denial, body []byte, sent string) (*request, error) {
 	r := &request{outcomes: map[string]int{}, decoder: decoders.Get().(*event.Decoder)}
 	clock := newClock(time.Now(), sent, in.maxSkew)
 	err := r.decoder.Decode(body, func(record event.Record) {
 		r.records++
+		if check != nil && record.Err == nil && r.denied == nil {
+			r.denied = check(record.Event.Env().SensorID)
+		}
 		withheld := in.readRecord(r, clock, &record)
 		if in.next != nil {
 			r.withheld = append(r.withheld, withheld)

@@ -135,7 +135,7 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &intake{telemetry: telemetry, budget: newBudget(4 << 20)}
+	in := &intake{telemetry: telemetry, budget: newBudget(4<<20, 4<<20)}
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -147,10 +147,10 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	defer serving.Wait()
 	byGRPC, byHTTP := listen(), listen()
 	grpcServed := grpc.NewServer(grpc.ForceServerCodecV2(wireCodec{}))
-	grpcServed.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, largest: 4 << 20, receipt: 50 * time.Millisecond})
+	grpcServed.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, door: newDoor(byGRPC), largest: 4 << 20, receipt: 50 * time.Millisecond})
 	serving.Go(func() { _ = grpcServed.Serve(byGRPC) })
 	defer grpcServed.Stop()
-	httpServed := &http.Server{Handler: &httpServer{intake: in, observer: observer, largest: 4 << 20, receipt: 50 * time.Millisecond}}
+	httpServed := &http.Server{Handler: &httpServer{intake: in, observer: observer, door: newDoor(byHTTP), largest: 4 << 20, receipt: 50 * time.Millisecond}}
 	serving.Go(func() { _ = httpServed.Serve(byHTTP) })
 	defer httpServed.Close()
 
@@ -178,7 +178,7 @@ func TestRequestsThatNeverEnd(t *testing.T) {
 	}
 	cancel()
 	testbin.Eventually(t, time.Minute, func() string {
-		if !in.budget.bytes.TryAcquire(in.budget.limit) {
+		if !in.budget.all.bytes.TryAcquire(in.budget.limit) {
 			return "the requests keep their room"
 		}
 		return ""

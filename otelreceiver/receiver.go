@@ -2,8 +2,10 @@ package otelreceiver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -11,7 +13,11 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/confignet"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
@@ -19,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/otelreceiver/internal/metadata"
@@ -34,6 +41,8 @@ type netviewReceiver struct {
 	store   *clickhouse.Store
 	grpc    *grpc.Server
 	http    *http.Server
+	gate    *gate
+	stop    context.CancelFunc // of what looks at the access file
 	serving sync.WaitGroup
 	said    string // the last report of the store, "" for ready
 }
@@ -52,19 +61,62 @@ var errConnecting = errors.New("connecting to ClickHouse")
 // that is away is no error: until it answers, senders are told to retry.
 func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error {
 	startCounters(r.telemetry)
+	if err := r.openGate(); err != nil {
+		return err
+	}
 	// Without this the Collector would call a started component healthy.
 	componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(errConnecting))
 	store, err := clickhouse.Start(r.storeOptions(host))
 	if err != nil {
-		return err
+		return errors.Join(err, r.Shutdown(ctx))
 	}
 	r.store = store
-	in := &intake{store: store, telemetry: r.telemetry, budget: newBudget(r.config.MaxInFlightMiB << 20), maxSkew: r.config.MaxClockSkew}
+	in := &intake{store: store, telemetry: r.telemetry, budget: newBudget(r.config.MaxInFlightMiB<<20, r.config.largest()), maxSkew: r.config.MaxClockSkew,
+		sensors: newSensors(r.config.MaxSensors, r.telemetry, r.settings.Logger)}
 	if r.config.Forward {
 		in.next = r.next
 	}
 	if err := errors.Join(r.serveGRPC(ctx, host, in), r.serveHTTP(ctx, host, in)); err != nil {
 		return errors.Join(err, r.Shutdown(ctx))
+	}
+	return nil
+}
+
+// openGate reads who may send, and looks at it from then on.
+func (r *netviewReceiver) openGate() error {
+	r.gate = newGate(r.config.Identity.URIPrefix, r.telemetry, r.settings.Logger)
+	file := r.config.Identity.AccessFile
+	allowed, err := readAccess(file)
+	if err != nil {
+		return err
+	}
+	r.gate.access.Store(allowed)
+	for _, t := range r.config.trusts() {
+		if !t.any() && !isLoopback(t.address) {
+			r.settings.Logger.Warn("Whoever reaches this address may write as any sensor: ask for client certificates (tls::client_ca_file) or a token (auth)",
+				zap.String("protocol", t.protocol), zap.String("endpoint", t.address.Endpoint))
+		}
+	}
+	if file == "" {
+		return nil
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.serving.Go(func() { r.gate.watchAccess(ctx, file) })
+	return nil
+}
+
+func isLoopback(address confignet.AddrConfig) bool {
+	host, _, err := net.SplitHostPort(address.Endpoint)
+	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// gateOf is the gate of a protocol; nil where it does not ask for certificates.
+func (r *netviewReceiver) gateOf(protocol string) *gate {
+	for _, t := range r.config.trusts() {
+		if t.protocol == protocol && t.certified {
+			return r.gate
+		}
 	}
 	return nil
 }
@@ -135,18 +187,27 @@ func (r *netviewReceiver) serveGRPC(ctx context.Context, host component.Host, in
 		return err
 	}
 	largest := int64(config.MaxRecvMsgSizeMiB) << 20
-	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, grpcOptions(largest)...)
-	if err != nil {
-		return err
+	options := grpcOptions(largest)
+	if config.TLS.HasValue() {
+		encrypted, err := config.TLS.Get().LoadTLSConfig(ctx)
+		if err != nil {
+			return fmt.Errorf("protocols::grpc::tls: %w", err)
+		}
+		options = append(options, configgrpc.WithGrpcServerOption(grpc.Creds(handshakes{credentials.NewTLS(encrypted), r.gate})))
 	}
-	server.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, largest: largest, receipt: longestReceipt})
+	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, options...)
+	if err != nil {
+		return fmt.Errorf("protocols::grpc: %w", err)
+	}
 	listener, err := config.NetAddr.Listen(ctx)
 	if err != nil {
 		return listenError("protocols::grpc::endpoint", config.NetAddr.Endpoint, err)
 	}
+	door := newDoor(listener)
+	server.RegisterService(&logsService, &grpcServer{intake: in, observer: observer, gate: r.gateOf("grpc"), door: door, largest: largest, receipt: longestReceipt})
 	r.grpc = server
 	r.settings.Logger.Info("Receiving OTLP/gRPC", zap.Stringer("endpoint", listener.Addr()))
-	r.serve(host, func() error { return server.Serve(listener) }, grpc.ErrServerStopped)
+	r.serve(host, func() error { return server.Serve(door) }, grpc.ErrServerStopped)
 	return nil
 }
 
@@ -159,17 +220,30 @@ func (r *netviewReceiver) serveHTTP(ctx context.Context, host component.Host, in
 	if err != nil {
 		return err
 	}
+	plain := *config
+	plain.TLS = configoptional.None[configtls.ServerConfig]() // which comes behind the door
+	var listener net.Listener
+	if listener, err = plain.ToListener(ctx); err != nil {
+		return listenError("protocols::http::endpoint", config.NetAddr.Endpoint, err)
+	}
+	door := newDoor(listener)
+	listener = door
+	if config.TLS.HasValue() {
+		encrypted, err := config.TLS.Get().LoadTLSConfig(ctx)
+		if err != nil {
+			return errors.Join(fmt.Errorf("protocols::http::tls: %w", err), listener.Close())
+		}
+		encrypted.NextProtos = []string{"h2", "http/1.1"}
+		listener = tls.NewListener(door, encrypted)
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/logs", &httpServer{intake: in, observer: observer, largest: config.MaxRequestBodySize, receipt: longestReceipt})
+	mux.Handle("/v1/logs", &httpServer{intake: in, observer: observer, gate: r.gateOf("http"), door: door, largest: config.MaxRequestBodySize, receipt: longestReceipt})
 	server, err := config.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, mux,
 		confighttp.WithErrorHandler(httpError), confighttp.WithDecoder("zstd", zstdOverHTTP))
 	if err != nil {
-		return err
+		return errors.Join(fmt.Errorf("protocols::http: %w", err), listener.Close())
 	}
-	var listener net.Listener
-	if listener, err = config.ToListener(ctx); err != nil {
-		return listenError("protocols::http::endpoint", config.NetAddr.Endpoint, err)
-	}
+	server.ErrorLog = log.New(httpErrors{r.gate, r.settings.Logger}, "", 0)
 	r.http = server
 	r.settings.Logger.Info("Receiving OTLP/HTTP", zap.Stringer("endpoint", listener.Addr()))
 	r.serve(host, func() error { return server.Serve(listener) }, http.ErrServerClosed)
@@ -196,6 +270,9 @@ func (r *netviewReceiver) Shutdown(ctx context.Context) error {
 	}
 	if r.grpc != nil {
 		r.grpc.GracefulStop()
+	}
+	if r.stop != nil {
+		r.stop()
 	}
 	r.serving.Wait()
 	if r.store != nil {

@@ -74,6 +74,8 @@ func late(receipt time.Duration) error {
 type grpcServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	gate     *gate // nil without client certificates
+	door     *door
 	largest  int64         // message that gRPC reads, in bytes
 	receipt  time.Duration // longest, as longestReceipt
 }
@@ -118,8 +120,14 @@ func (s *grpcServer) export(stream grpc.ServerStream) error {
 }
 
 func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (response plogotlp.ExportResponse, records int, err error) {
-	share := &share{budget: s.intake.budget}
-	defer share.shrink(0)
+	sender := s.gate.ofGRPC(ctx)
+	sensor, err := sender.admit(ctx)
+	if err != nil {
+		return response, 0, s.intake.answer(ctx, answerDenied, err)
+	}
+	s.door.letIn(sender.address)
+	share := s.intake.budget.shareOf(sensor)
+	defer share.end()
 	// How long the message is, nobody knows before it is there.
 	if err := share.grow(ctx, s.largest); err != nil {
 		return response, 0, s.intake.answer(ctx, answerOverloaded, err)
@@ -133,7 +141,7 @@ func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (respon
 	if values := metadata.ValueFromIncomingContext(ctx, SentHeader); len(values) > 0 {
 		sent = values[0]
 	}
-	return s.intake.take(ctx, body.ReadOnlyData(), body.Free, sent)
+	return s.intake.take(ctx, sender, body.ReadOnlyData(), body.Free, sent)
 }
 
 // receive reads the message of a stream.
@@ -155,6 +163,8 @@ func (s *grpcServer) receive(stream grpc.ServerStream) (mem.Buffer, error) {
 type httpServer struct {
 	intake   *intake
 	observer *receiverhelper.ObsReport
+	gate     *gate // nil without client certificates
+	door     *door
 	largest  int64         // body that confighttp lets through, in bytes
 	receipt  time.Duration // longest, as longestReceipt
 }
@@ -201,8 +211,14 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Request, mediaType string) (response plogotlp.ExportResponse, records int, err error) {
-	share := &share{budget: s.intake.budget}
-	defer share.shrink(0)
+	sender := s.gate.ofHTTP(r)
+	sensor, err := sender.admit(ctx)
+	if err != nil {
+		return response, 0, s.intake.answer(ctx, answerDenied, err)
+	}
+	s.door.letIn(sender.address)
+	share := s.intake.budget.shareOf(sensor)
+	defer share.end()
 	refuse := func(err error) (plogotlp.ExportResponse, int, error) {
 		answer := answerFailed
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -235,7 +251,7 @@ func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Re
 			return refuse(err)
 		}
 	}
-	return s.intake.take(ctx, body, func() {}, r.Header.Get(SentHeader))
+	return s.intake.take(ctx, sender, body, func() {}, r.Header.Get(SentHeader))
 }
 
 // readBody reads to the end, at most largest bytes, and takes room before each step.
@@ -279,7 +295,7 @@ const bytesPerValue = 128
 func fromJSON(ctx context.Context, body []byte, share *share) ([]byte, error) {
 	held := share.held
 	values := int64(bytes.Count(body, []byte(",")))
-	if cost := values * bytesPerValue; held+cost > share.budget.limit {
+	if cost := values * bytesPerValue; held+cost > share.limit() {
 		return nil, status.Errorf(codes.InvalidArgument, "%d values of JSON take more than max_in_flight_mib: send less at a time, or protobuf", values)
 	} else if err := share.grow(ctx, cost); err != nil {
 		return nil, err
@@ -305,6 +321,8 @@ func httpCode(code codes.Code) int {
 		return http.StatusServiceUnavailable
 	case codes.InvalidArgument:
 		return http.StatusBadRequest
+	case codes.PermissionDenied:
+		return http.StatusForbidden
 	default:
 		return http.StatusInternalServerError
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/libc"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/rights"
 	"github.com/netview-project/netview/sensor/socket"
@@ -23,6 +24,8 @@ type Report struct {
 	Arch          string         `json:"arch"`
 	Features      []Feature      `json:"features"`
 	Rights        []rights.Right `json:"rights"`
+	// Libraries are the libcs that processes have in memory, where lookups are on.
+	Libraries []Library `json:"libraries,omitempty"`
 	// Found by one reading of the host.
 	Connections  uint64 `json:"connections"`
 	TCPListeners uint64 `json:"tcp_listeners"`
@@ -34,6 +37,15 @@ type Report struct {
 	Losses []Loss `json:"losses"`
 	// Collector is nil where none is configured.
 	Collector *Answer `json:"collector,omitempty"`
+}
+
+// Library is a file of a libc.
+type Library struct {
+	// Path by which the process has it in which it was found first.
+	Path      string `json:"path"`
+	Processes int    `json:"processes"`
+	// Off is why no lookups are told of it; empty where they are.
+	Off string `json:"off,omitempty"`
 }
 
 // Loss is how much was lost to a cause.
@@ -70,7 +82,8 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	r := Report{SensorID: s.resource.SensorID, HostName: s.resource.HostName, KernelRelease: s.resource.KernelRelease, Arch: s.resource.Arch,
 		Rights: rights.Held(), Losses: []Loss{}}
 	found, _ := s.snapshots.take() // its error is that of a feature
-	r.Features = append(features(found.collections, s.snapshots.table.NoDiag), probeFeatures(tryProbe(config.EBPF, s.log))...)
+	r.Features = features(found.collections, s.snapshots.table.NoDiag)
+	r.probe(&s.config, s.log)
 	if found.snapshot != nil {
 		r.count(found.snapshot)
 	}
@@ -91,14 +104,25 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	return r, nil
 }
 
-// tryProbe brings the programs into the kernel and out again.
-func tryProbe(asked bool, log *slog.Logger) *probe.Probe {
-	if !asked {
-		return nil
+// probe brings the programs into the kernel, and out again.
+func (r *Report) probe(c *Config, log *slog.Logger) {
+	var p *probe.Probe
+	if c.EBPF {
+		p = probe.Open(log, c.leftOut()...)
+		if p.On(probe.FeatureLookup) {
+			libcs := libc.New(c.Proc, p, log)
+			libcs.Look()
+			for _, l := range libcs.State().Libraries {
+				found := Library{Path: l.Path, Processes: l.Processes}
+				if l.Err != nil {
+					found.Off = l.Err.Error()
+				}
+				r.Libraries = append(r.Libraries, found)
+			}
+		}
+		_ = p.Close() // what it could not take out goes with the process
 	}
-	p := probe.Open(log)
-	_ = p.Close() // what it could not take out goes with the process
-	return p
+	r.Features = append(r.Features, probeFeatures(p)...)
 }
 
 // Missing says which of the required features are off, and which do not exist.

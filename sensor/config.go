@@ -16,21 +16,27 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/probe"
 )
 
 // Config of a sensor.
 type Config struct {
 	// SensorID names the sensor; empty means the host's name.
 	SensorID string
-	// Endpoint of the collector: grpc://HOST:4317 or http://HOST:4318; empty
-	// sends nothing, and the sensor is an exporter only.
+	// Endpoint of the collector: grpc://HOST:4317 or http://HOST:4318, grpcs or
+	// https over TLS; empty sends nothing, and the sensor is an exporter only.
 	Endpoint string
+	// Security of the way to the collector.
+	Security deliver.Security
 	// Interval between two heartbeats, 1 s to 5 min.
 	Interval time.Duration
 	// Proc is the root of procfs.
 	Proc string
 	// EBPF asks the kernel for events; without it the socket tables are all.
 	EBPF bool
+	// Lookups asks for calls of getaddrinfo too, by probes in the libcs of all
+	// processes: docs/lookups.md.
+	Lookups bool
 	// DropCapabilities gives up what is not needed any more once all is opened and
 	// attached, for the whole process and for good: package rights.
 	DropCapabilities bool
@@ -61,6 +67,14 @@ func (c *Config) Check() error {
 		errs = append(errs, fmt.Errorf("scrub rule: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// leftOut are features of the kernel that are not wanted.
+func (c *Config) leftOut() []string {
+	if c.Lookups {
+		return nil
+	}
+	return []string{probe.FeatureLookup, probe.FeatureExec}
 }
 
 // scrubbed stands where the scrub rule matched.

@@ -102,6 +102,8 @@ func probeFeatures(p *probe.Probe) (list []Feature) {
 		probe.FeatureLSM:          "connects as the kernel's security hooks see them (lsm_net_connect)",
 		probe.FeatureDNS:          "what processes ask of DNS servers, and the answers",
 		probe.FeatureSeed:         "the process of connections that are older than the sensor, from their first moment on",
+		probe.FeatureLookup:       "calls of getaddrinfo, with what it returned, in the libcs that processes use (dns_lookup)",
+		probe.FeatureExec:         "libcs of new containers and chroots at once; without it at the next heartbeat",
 	}
 	for _, f := range p.Features() {
 		feature := Feature{Name: f.Name, Hook: f.Hook, Gives: gives[f.Name]}

@@ -3,11 +3,13 @@ package sensor
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
@@ -120,6 +122,76 @@ func TestFlood(t *testing.T) {
 	for cause, n := range lost {
 		if cause != probe.CauseRing && n > 0 {
 			t.Errorf("%d are lost as %s", n, cause)
+		}
+	}
+}
+
+// TestDroppedAnswer: whether a question was answered is not known where the answer may
+// have been among what found no room; of one that is asked afterwards it is.
+func TestDroppedAnswer(t *testing.T) {
+	ns := testns.New(t)
+	p := probe.Open(slog.New(slog.DiscardHandler))
+	defer p.Close()
+	if !p.On(probe.FeatureDNS) {
+		t.Skipf("no packets are told of here: %v", p.Features())
+	}
+	var server net.PacketConn
+	var client net.Conn
+	ns.Do(t, func() (err error) {
+		if server, err = net.ListenPacket("udp4", "127.0.0.1:53"); err != nil {
+			return err
+		}
+		client, err = net.Dial("udp4", "127.0.0.1:53")
+		return err
+	})
+	defer server.Close()
+	defer client.Close()
+	ask := func(name string) (question *dns.Msg) {
+		question = new(dns.Msg).SetQuestion(name, dns.TypeA)
+		data, err := question.Pack()
+		if err == nil {
+			_, err = client.Write(data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return question
+	}
+	answer, err := new(dns.Msg).SetReply(ask("dropped.test.")).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood(t, ns, 25_000)
+	if _, err := server.WriteTo(answer, client.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if p.Dropped() == 0 {
+		t.Fatal("the ring buffer was not overrun")
+	}
+
+	told := make(chan string, 2)
+	h := newHappenings(event.Resource{SensorID: "flood"}, &process.Table{Proc: "/proc"}, func(events []event.Event) {
+		for _, e := range events {
+			if q, is := e.(*event.DNSQuery); is && q.Netns == ns.Inode {
+				told <- q.Name + " " + q.Result
+			}
+		}
+	})
+	h.dropped = p.Dropped
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer cancel()
+	p.Sync(ctx)
+	ask("unanswered.test.")
+	for _, want := range []string{"dropped.test unfinished", "unanswered.test no_answer"} {
+		if got := <-told; got != want {
+			t.Errorf("told is %s, want %s", got, want)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type happenings struct {
 	asked *simplelru.LRU[uint32, *answered] // by pid
 	flows *flow.Tracker
 	made  map[event.Kind]uint64
+	outcomes
 	// refused is the flow of an attempt that failed; it is used again.
 	refused flow.Ended
 
@@ -71,7 +72,7 @@ func newHappenings(resource event.Resource, processes *process.Table, append fun
 	if err != nil {
 		panic(err) // of a size below 1
 	}
-	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}}
+	h := &happenings{resource: resource, identify: processes.Process, user: processes.User, append: append, asked: asked, made: map[event.Kind]uint64{}, outcomes: newOutcomes()}
 	for _, kind := range []event.Kind{event.KindNetworkConnect, event.KindNetworkAccept, event.KindNetworkListen, event.KindNetworkFlow, event.KindLSMNetConnect,
 		event.KindDNSQuery, event.KindDNSLookup, event.KindDNSResolution} {
 		h.made[kind] = 0
@@ -152,14 +153,10 @@ func (h *happenings) appendAll() {
 func (h *happenings) flush() {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.naming.tracker.Tick(bootClock() - lookTakes)
+	h.naming.tick()
 	h.appendAll()
 	h.setClock()
 }
-
-// lookTakes bounds the time from the moment that something is told to the look at
-// which it is taken.
-const lookTakes = 100 * time.Millisecond
 
 // end appends also what cannot be completed any more.
 func (h *happenings) end() {
@@ -180,9 +177,10 @@ func (h *happenings) connect(e *probe.Event) {
 		began = e.Time
 	}
 	transport := transportOf(e)
-	name, named := h.names.Find(s.Netns, s.Process.PID.Value, s.Remote.Addr(), time.Duration(began))
+	name, named := h.names.Find(s.Netns, s.Process.PID.Value, h.began(e), s.Remote.Addr(), time.Duration(began))
 	s.RemoteName = name.Name
 	c := event.NetworkConnect{Envelope: h.envelope(began), Ends: endsOf(&s, transport), Result: result, Process: *s.Process, RemoteName: name.Name, ConnectionID: connectionID(s.ID)}
+	h.attempted(transport, result)
 	h.make(h.connects.next(c))
 	if named {
 		h.resolved(&c, &name)
@@ -215,6 +213,7 @@ func (h *happenings) ended(e *flow.Ended) {
 	if lasted := e.At - e.Start; e.Start != 0 && lasted >= 0 && lasted <= event.LongestDuration {
 		f.Duration, f.DurationSource = event.Some(lasted.Round(time.Microsecond)), f.DirectionSource
 	}
+	h.finished(e.Final, e.Detail)
 	h.make(f)
 }
 
@@ -245,6 +244,7 @@ func (h *happenings) state() *event.Kernel {
 	defer h.mutex.Unlock()
 	audit, totals := h.flows.Audit(), h.flows.Totals()
 	k := &event.Kernel{Events: maps.Clone(h.made), BytesSent: totals.Sent, BytesReceived: totals.Received, Retransmits: totals.Retransmits,
+		Connects: maps.Clone(h.attempts), Ended: maps.Clone(h.finishes),
 		Audit: map[string]uint64{"adopted": audit.Adopted, "missed_close": audit.Missed, "evicted": audit.Evicted, "untracked": audit.Untracked}}
 	if h.told {
 		k.DNS = h.counters.State()
@@ -361,11 +361,27 @@ func (h *happenings) process(e *probe.Event) *event.Process {
 		}
 		return nobody
 	}
-	owned := e.Time
+	return h.processOf(e.Tgid, e.Uid, probe.Comm(e), owned(e))
+}
+
+// owned is a time at which the socket was the process's.
+func owned(e *probe.Event) time.Duration {
 	if e.Start != 0 {
-		owned = e.Start
+		return time.Duration(e.Start)
 	}
-	return h.processOf(e.Tgid, e.Uid, probe.Comm(e), time.Duration(owned))
+	return time.Duration(e.Time)
+}
+
+// began is when the process that owns the socket did. One that had ended before
+// anything could be known of it has done all that is told of it since the look before.
+func (h *happenings) began(e *probe.Event) time.Duration {
+	if e.Tgid == 0 { // the kernel's own
+		return 0
+	}
+	if a := h.answer(e.Tgid, probe.Comm(e), owned(e)); a != nil {
+		return a.identity.StartTime
+	}
+	return owned(e) - answerHolds
 }
 
 // processOf the kernel's words, at a time. What has ended by now has at least the

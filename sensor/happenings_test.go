@@ -22,6 +22,7 @@ import (
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testns"
 	"github.com/netview-project/netview/sensor/flow"
+	"github.com/netview-project/netview/sensor/libc"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
 )
@@ -36,6 +37,7 @@ type watcher struct {
 // watched is what the kernel tells of all namespaces.
 type watched struct {
 	probe      *probe.Probe
+	libcs      *libc.Finder
 	happenings *happenings
 	// cookies is where they come from: a hook at which sockets get theirs is too late
 	// for one that is older than the sensor and ends before any table was read.
@@ -84,11 +86,12 @@ func watchNamespace(t *testing.T, ns *testns.NS) *watcher {
 			w.events = append(w.events, cloned(e))
 		}
 	})
-	w.probe, w.happenings = p, h
+	h.dropped = p.Dropped
+	w.probe, w.libcs, w.happenings = p, libc.New("/proc", p, slog.New(slog.DiscardHandler)), h
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, handler(h, w.libcs)); err != nil {
 			t.Error(err)
 		}
 	})

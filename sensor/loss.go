@@ -50,6 +50,7 @@ func LossCauses() []LossCause {
 		{probe.CauseRing, "events, for which the ring buffer between kernel and sensor had no room", "give the sensor more CPU"},
 		{probe.CauseOwners, "the owner and the beginning of connections, for which the kernel's map had no room", "report it, with the number of connections"},
 		{probe.CausePacket, "packets, some of them of DNS, whose headers or payload could not be read, or several datagrams that were one packet", "report it, with the programs that send them"},
+		{probe.CauseLookup, "the name, the service or the addresses of lookups, where they were not in memory", ""},
 		{probe.CauseMissed, "events of moments at which the same program already ran on the CPU", "report it"},
 		{probe.CauseDecode, "events whose form is not that of this version", "report it"},
 		{dns.CauseMalformed, "a DNS message, or those of its answers that could not be read", "see who sends it: another protocol on port 53, or hostile"},

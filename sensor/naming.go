@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/netview-project/netview/event"
@@ -17,17 +18,44 @@ type naming struct {
 	counters *dns.Counters
 	// told says that the kernel tells of queries or of lookups.
 	told bool
+	// dropped counts records that found no room on their way from the kernel; noticed is
+	// what it was when it was asked last.
+	dropped func() uint64
+	noticed uint64
 
 	// Memory of events that wait for the next append, as that of happenings.
 	lists       dns.Lists
 	queries     arena[event.DNSQuery]
 	lookups     arena[event.DNSLookup]
 	resolutions arena[event.DNSResolution]
+	// Of the lookup that is taken.
+	addresses []netip.Addr
+	texts     []string
+	learned   []dns.Address
 }
 
 func newNaming(queried func(*dns.Query)) naming {
-	return naming{tracker: dns.NewTracker(dns.DefaultLimits(), queried), names: dns.NewNames(dns.DefaultNames), counters: dns.NewCounters()}
+	return naming{tracker: dns.NewTracker(dns.DefaultLimits(), queried), names: dns.NewNames(dns.DefaultNames), counters: dns.NewCounters(),
+		dropped: func() uint64 { return 0 }}
 }
+
+// notice that records were dropped, which may have been answers.
+func (n *naming) notice() {
+	if dropped := n.dropped(); dropped != n.noticed {
+		n.noticed = dropped
+		n.tracker.Gap(bootClock())
+	}
+}
+
+// tick gives up queries that have waited too long.
+func (n *naming) tick() {
+	n.notice()
+	n.tracker.Tick(bootClock() - lookTakes)
+}
+
+// lookTakes bounds the time from the moment that something is told to the look at
+// which it is taken.
+const lookTakes = 100 * time.Millisecond
 
 func (n *naming) empty() {
 	n.lists.Empty()
@@ -52,6 +80,7 @@ func (h *happenings) takePacket(p probe.Packet) {
 	} else if f := h.flows.Find(p.Cookie); f != nil { // of TCP who connected is known
 		packet.Process = f.Process
 	}
+	h.notice()
 	h.tracker.Packet(&packet)
 }
 
@@ -64,6 +93,27 @@ func (h *happenings) queried(q *dns.Query) {
 	h.names.Learn(e.Netns, e.Process.PID.Value, e.Name, q.Addresses, event.NameFromAnswer, q.Ended)
 	h.make(e)
 }
+
+// takeLookup takes a call of getaddrinfo in a library. It keeps nothing of it.
+func (h *happenings) takeLookup(l *probe.Lookup, library string) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	name, _ := l.Name()
+	service, _ := l.ServiceName()
+	h.addresses, h.texts, h.learned = l.AppendAddresses(h.addresses[:0]), h.texts[:0], h.learned[:0]
+	for _, a := range h.addresses {
+		h.texts, h.learned = append(h.texts, a.String()), append(h.learned, dns.Address{Address: a})
+	}
+	e := h.lookups.next(event.DNSLookup{Envelope: h.envelope(l.Start), Netns: uint64(l.Netns), Name: dns.HostName(readable(name)), Service: readable(service), Result: l.Outcome(),
+		Latency: event.Some(l.Latency().Round(time.Microsecond)), Addresses: h.lists.Texts(h.texts), Library: library,
+		Process: *h.processOf(l.Tgid, l.Uid, l.Process(), time.Duration(l.Start))})
+	h.counters.Lookup(e)
+	h.names.Learn(e.Netns, l.Tgid, e.Name, h.learned, event.NameFromLookup, time.Duration(l.Time))
+	h.make(e)
+}
+
+// readable is text of a program as OTLP has it: UTF-8.
+func readable(text []byte) string { return strings.ToValidUTF8(string(text), "\uFFFD") }
 
 // resolved makes the event of a connect to an address that the process knows by name.
 func (h *happenings) resolved(c *event.NetworkConnect, name *dns.Found) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/sensor/deliver"
+	"github.com/netview-project/netview/sensor/libc"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/rights"
 )
@@ -31,6 +32,7 @@ type Sensor struct {
 	probe     atomic.Pointer[probe.Probe]   // nil before Run, and without --ebpf
 	// happenings are nil before Run, and where the kernel tells nothing.
 	happenings atomic.Pointer[happenings]
+	libcs      atomic.Pointer[libc.Finder] // nil where no lookups are told
 	newest     atomic.Pointer[shown]
 	failures   atomic.Uint64
 }
@@ -41,9 +43,11 @@ type shown struct {
 	*event.Summary // nil before the first
 	collections    []event.Collection
 	churn          event.Churn
+	limits         *event.Limits
 }
 
-// New makes a sensor; it does no I/O but to ask who the host is.
+// New makes a sensor; it does no I/O but to ask who the host is, and to see that
+// its certificates can be read.
 func New(config Config, log *slog.Logger) (*Sensor, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
@@ -55,7 +59,7 @@ func New(config Config, log *slog.Logger) (*Sensor, error) {
 	s := &Sensor{config: config, log: log, resource: resource}
 	s.snapshots = newSnapshots(&s.config, resource, log)
 	if config.Endpoint != "" {
-		if s.client, err = deliver.NewClient(config.Endpoint); err != nil {
+		if s.client, err = deliver.NewClient(config.Endpoint, config.Security); err != nil {
 			return nil, err
 		}
 	}
@@ -68,9 +72,9 @@ func (s *Sensor) Resource() event.Resource { return s.resource }
 // State returns the state now. It takes no lock that is held while anything is
 // read, written or sent.
 func (s *Sensor) State() event.State {
-	state := event.State{Losses: map[string]uint64{}, Failures: s.failures.Load()}
+	state := event.State{Now: time.Now(), Losses: map[string]uint64{}, Failures: s.failures.Load()}
 	if newest := s.newest.Load(); newest != nil {
-		state.Snapshot, state.Collections, state.Churn = newest.Summary, newest.collections, newest.churn
+		state.Snapshot, state.Collections, state.Churn, state.Limits = newest.Summary, newest.collections, newest.churn, newest.limits
 	}
 	if state.Snapshot != nil {
 		maps.Copy(state.Losses, state.Snapshot.Heartbeat.Losses)
@@ -78,6 +82,9 @@ func (s *Sensor) State() event.State {
 	maps.Copy(state.Losses, s.probe.Load().Lost())
 	if h := s.happenings.Load(); h != nil {
 		state.Kernel = h.state()
+		if libcs := s.libcs.Load(); libcs != nil {
+			state.Kernel.DNS.Libraries = libcs.State().Counts()
+		}
 		maps.Copy(state.Losses, h.lost())
 	}
 	if spool := s.spool.Load(); spool != nil {
@@ -114,7 +121,7 @@ func (s *Sensor) Run(ctx context.Context) (failed error) {
 	}
 	stopWatching := func() {}
 	if s.config.EBPF {
-		p := probe.Open(s.log)
+		p := probe.Open(s.log, s.config.leftOut()...)
 		s.probe.Store(p)
 		defer func() {
 			stopWatching()
@@ -157,8 +164,9 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		keep = spool.AppendEvents
 	}
 	h := newHappenings(s.resource, &s.snapshots.processes, keep)
+	h.dropped = p.Dropped
 	if p.Tells() {
-		h.told = p.On(probe.FeatureDNS)
+		h.told = p.On(probe.FeatureDNS) || p.On(probe.FeatureLookup)
 		s.happenings.Store(h)
 		s.snapshots.happenings = h
 		s.snapshots.sync = func() {
@@ -168,8 +176,13 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		}
 	}
 	var watching sync.WaitGroup
+	finder := libc.New(s.config.Proc, p, s.log)
+	if p.On(probe.FeatureLookup) {
+		s.libcs.Store(finder)
+		watching.Go(func() { finder.Run(ctx, s.config.Interval) })
+	}
 	watching.Go(func() {
-		if err := p.Run(ctx, probe.Handler{Event: h.take, Packet: h.takePacket, Idle: h.flush}); err != nil {
+		if err := p.Run(ctx, handler(h, finder)); err != nil {
 			s.log.Error("Nothing is heard of the kernel any more", "err", err)
 		}
 		h.end()
@@ -178,6 +191,16 @@ func (s *Sensor) watch(ctx context.Context, p *probe.Probe) (stop func()) {
 		cancel()
 		watching.Wait()
 	}
+}
+
+// handler of what the kernel tells.
+func handler(h *happenings, libcs *libc.Finder) probe.Handler {
+	return probe.Handler{Event: h.take, Packet: h.takePacket, Exec: libcs.Exec, Idle: h.flush, Lookup: func(l *probe.Lookup) {
+		if l.Twin != 0 {
+			libcs.Twins(l.Library, l.Twin)
+		}
+		h.takeLookup(l, libcs.Path(l.Library))
+	}}
 }
 
 // drop gives up rights, unless it is told to keep them.
@@ -232,7 +255,7 @@ func (s *Sensor) beat() error {
 	if err != nil {
 		failed := &shown{collections: f.collections}
 		if newest := s.newest.Load(); newest != nil {
-			failed.Summary, failed.churn = newest.Summary, newest.churn
+			failed.Summary, failed.churn, failed.limits = newest.Summary, newest.churn, newest.limits
 		}
 		s.newest.Store(failed)
 		return err
@@ -252,7 +275,7 @@ func (s *Sensor) beat() error {
 		maps.Copy(h.Features, featureStates([]Feature{spoolFeature(status.Disk)}))
 		spool.AppendSnapshot(f.snapshot)
 	}
-	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn})
+	s.newest.Store(&shown{f.snapshot.Summarize(), f.collections, f.churn, &f.limits})
 	return nil
 }
 

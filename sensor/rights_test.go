@@ -374,6 +374,8 @@ func lostWithout(name string, root reported) (lost []string) {
 			spared := forTracepoints && (fexit || name == "CAP_SYS_ADMIN" && hostHas(unix.TRACEFS_MAGIC, "/sys/kernel/tracing")) ||
 				feature == "connection_id" && r.Instead == "" && !strings.HasPrefix(root.off[feature].Hook, "cgroup/") ||
 				(feature == "dns" || feature == "connection_id") && name == "CAP_SYS_ADMIN" && hostHas(unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+			// Links of several uprobes do without it.
+			spared = spared || feature == "dns_lookup" && r.Instead == "" && strings.HasPrefix(root.off[feature].Hook, "uprobe.multi/")
 			if root.off[feature].Off == "" && !spared {
 				lost = append(lost, feature)
 			}

@@ -35,6 +35,7 @@ type snapshots struct {
 	table     socket.Table
 	clock     func() time.Duration
 	churn     churn
+	limits    limits
 	// happenings know the flows; nil without eBPF. sync waits until all is known
 	// that the kernel has told.
 	happenings *happenings
@@ -58,6 +59,7 @@ type found struct {
 	snapshot    *event.Snapshot // nil where nothing could be read
 	collections []event.Collection
 	churn       event.Churn
+	limits      event.Limits
 }
 
 // take reads the host. Its error says that no sockets could be read. Without
@@ -86,6 +88,7 @@ func (s *snapshots) take() (found, error) {
 		Namespaces: uint64(s.table.Namespaces), Mode: event.ModeCompatibility, Interval: s.config.Interval}}
 	s.fill(f.snapshot, begin)
 	f.churn = s.churn.update(f.snapshot.Listeners, s.table.Seen)
+	f.limits = s.limits.update(s.config.Proc, &s.table)
 	h := f.snapshot.Heartbeat
 	h.Uptime = (begin - s.began).Round(time.Millisecond)
 	h.CollectDuration = (s.clock() - begin).Round(time.Millisecond)

@@ -1,8 +1,8 @@
 // Command netview-collector is an OpenTelemetry Collector with the netview
 // receiver and the few standard components that its place asks for: otlp in and
 // out to pass other telemetry through, debug to look, nop to end a pipeline at
-// ClickHouse, batch and memory_limiter for what is passed on, health_check and
-// zpages for those who run it. It has the shape that the Collector's builder
+// ClickHouse, batch and memory_limiter for what is passed on, bearertokenauth for
+// senders without certificates, health_check and zpages for those who run it. It has the shape that the Collector's builder
 // writes.
 package main
 
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
@@ -83,7 +84,7 @@ func components() (otelcol.Factories, error) {
 	if f.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](nopexporter.NewFactory(), debugexporter.NewFactory(), otlpexporter.NewFactory(), otlphttpexporter.NewFactory()); err != nil {
 		return f, err
 	}
-	f.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](healthcheckextension.NewFactory(), zpagesextension.NewFactory())
+	f.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](bearertokenauthextension.NewFactory(), healthcheckextension.NewFactory(), zpagesextension.NewFactory())
 	f.Telemetry = otelconftelemetry.NewFactory()
 	return f, err
 }

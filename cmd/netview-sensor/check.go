@@ -57,6 +57,13 @@ func printReport(out io.Writer, r *sensor.Report) error {
 		more("why not", f.Off)
 		more("remedy", f.Remedy)
 	}
+	if len(r.Libraries) > 0 {
+		row("\nLIBC\tLOOKUPS\tPROCESSES")
+	}
+	for _, l := range r.Libraries {
+		row("%s\t%s\t%d", l.Path, state(l.Off == "", [2]string{"told", "not told"}), l.Processes)
+		more("why not", l.Off)
+	}
 	row("\nRIGHT\tHELD\tNEEDED\tFOR")
 	for _, right := range r.Rights {
 		row("%s\t%s\t%s\t%s", right.Name, state(right.Held, [2]string{"yes", "no"}), state(right.Kept != "", [2]string{"always", "to start"}), right.For)

@@ -30,8 +30,17 @@ func main() {
 	app.HelpFlag.Short('h')
 	var config sensor.Config
 	app.Flag("sensor-id", "Name of this sensor: 1 to 64 of a-z 0-9 . _ - (default: the host's name).").Envar("NETVIEW_SENSOR_ID").StringVar(&config.SensorID)
-	app.Flag("otlp.endpoint", "Collector: grpc://HOST:4317 or http://HOST:4318. Empty sends nothing.").Envar("NETVIEW_OTLP_ENDPOINT").StringVar(&config.Endpoint)
+	app.Flag("otlp.endpoint", "Collector: grpc://HOST:4317 or http://HOST:4318; grpcs:// or https:// over TLS. Empty sends nothing.").Envar("NETVIEW_OTLP_ENDPOINT").StringVar(&config.Endpoint)
+	security := func(name, variable, help string, value *string) {
+		app.Flag(name, help).Envar(variable).StringVar(value)
+	}
+	security("otlp.ca-file", "NETVIEW_OTLP_CA_FILE", "Authorities of the collector's certificate, in PEM (default: those of the host). This and the files below are read anew for each connection.", &config.Security.CAFile)
+	security("otlp.cert-file", "NETVIEW_OTLP_CERT_FILE", "Certificate that shows the collector which sensor this is: docs/security.md.", &config.Security.CertFile)
+	security("otlp.key-file", "NETVIEW_OTLP_KEY_FILE", "Key of that certificate.", &config.Security.KeyFile)
+	security("otlp.server-name", "NETVIEW_OTLP_SERVER_NAME", "Name that the collector's certificate has to be for (default: the endpoint's host).", &config.Security.ServerName)
+	security("otlp.token-file", "NETVIEW_OTLP_TOKEN_FILE", "File with a bearer token, for a collector that asks for one.", &config.Security.TokenFile)
 	app.Flag("ebpf", "Ask the kernel, by eBPF, for what happens between two heartbeats.").Default("true").BoolVar(&config.EBPF)
+	app.Flag("dns.lookups", "Watch calls of getaddrinfo, by probes in the libcs of all processes; with --ebpf.").Default("true").BoolVar(&config.Lookups)
 	app.Flag("path.procfs", "Root of procfs.").Default("/proc").StringVar(&config.Proc)
 	logging := &promslog.Config{}
 	flag.AddFlags(app, logging)

@@ -111,7 +111,7 @@ func normalise(text string) string {
 			line = regexp.MustCompile(`(arch|host_name|kernel_release|version)="[^"]+"`).ReplaceAllString(line, `$1="…"`)
 			// What the one who runs the test may do.
 			line = regexp.MustCompile(`(feature="(?:mounted_namespaces|other_processes)",hook="",reason=)".*"(,.*) [01]`).ReplaceAllString(line, `$1"…"$2 …`)
-			line = regexp.MustCompile(`^(\S+_(?:timestamp|duration)_seconds\S*) [0-9.e+-]+`).ReplaceAllString(line, "$1 …")
+			line = regexp.MustCompile(`^(\S+_(?:timestamp|duration|time)_seconds\S*) [0-9.e+-]+`).ReplaceAllString(line, "$1 …")
 		}
 		lines = append(lines, line)
 	}
@@ -347,6 +347,9 @@ func TestRefusedFlags(t *testing.T) {
 		"sensor id":           {[]string{"--sensor-id", "Host 1"}, []string{"Host 1", "a-z"}},
 		"log level":           {[]string{"--log.level", "loud"}, []string{"loud"}},
 		"endpoint":            {[]string{"--otlp.endpoint", "collector:4317"}, []string{"collector:4317", "grpc://"}},
+		"token in the clear":  {[]string{"--otlp.endpoint", "grpc://h:4317", "--otlp.token-file", "/x"}, []string{"grpc://h:4317", "grpcs://HOST:4317"}},
+		"no key":              {[]string{"--otlp.endpoint", "grpcs://h:4317", "--otlp.cert-file", "/x"}, []string{"key"}},
+		"no certificate":      {[]string{"--otlp.endpoint", "https://h:4318", "--otlp.cert-file", "/nowhere.crt", "--otlp.key-file", "/nowhere.key"}, []string{"/nowhere.crt"}},
 		"telemetry path":      {[]string{"--web.telemetry-path", "metrics"}, []string{"--web.telemetry-path", `"metrics"`, "/metrics"}},
 		"max requests":        {[]string{"--web.max-requests=-1"}, []string{"--web.max-requests -1", "0 for any"}},
 		"two faults":          {[]string{"--sensor-id", "A", "--heartbeat.interval", "1h"}, []string{`"A"`, "1h0m0s"}},

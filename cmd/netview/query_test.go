@@ -119,6 +119,14 @@ func TestQuery(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a search", func(t *testing.T) {
+		// Values travel beside the SQL: the quote and the backslash are a name's.
+		for _, process := range []string{"curl", `it's`, `\`, `C:\x\'`} {
+			if code, out, errors := ask(t, nil, "events_search", dsn, "--sensor-id", "web-1,web-2", "--kind", "network_connect", "--process", process, "--address", "192.0.2.0/24", "--port", "443", "--name", "example.com", "--until", "1s"); code != 0 || !strings.Contains(out, "(0 rows)") {
+				t.Errorf("--process %s: exit %d\n%s%s", process, code, out, errors)
+			}
+		}
+	})
 	t.Run("every view", func(t *testing.T) {
 		_, out, _ := ask(t, nil)
 		for _, view := range clickhouse.Views() {
@@ -158,6 +166,11 @@ func TestQuery(t *testing.T) {
 			"sensor":            {[]string{"connections", "--sensor-id=A B"}, []string{"--sensor-id", `"A B"`, "a-z"}},
 			"time":              {[]string{"connections", "--at=yesterday"}, []string{"--at", `"yesterday"`, "RFC 3339", "5m"}},
 			"time of old":       {[]string{"connections", "--at=0900-01-01T00:00:00Z"}, []string{"--at", "0900"}},
+			"kind":              {[]string{"events_search", "--kind=network_flow,flow"}, []string{"--kind", `"flow"`, "network_connect"}},
+			"address":           {[]string{"events_search", "--address=10.0.0.0/33"}, []string{"--address", `"10.0.0.0/33"`, "192.0.2.0/24"}},
+			"port":              {[]string{"events_search", "--port=65536"}, []string{"--port", `"65536"`, "0 to 65535"}},
+			"limit":             {[]string{"events_search", "--limit=501", dsn}, []string{"ClickHouse refuses", "limit must be 1 to 500"}},
+			"cursor":            {[]string{"events_after", "--after=it's", dsn}, []string{"ClickHouse refuses", "the cursor it's is damaged"}},
 			"other's flag":      {[]string{"newest_heartbeats", "--page=1"}, []string{"newest_heartbeats takes no --page", "--sensor-id"}},
 			"column":            {[]string{"connections", "--column=nix", dsn}, []string{`no column "nix"`, "local_port"}},
 			"format":            {[]string{"connections", "--format=xml"}, []string{"table,json,csv", "xml"}},
@@ -189,7 +202,7 @@ func TestCompletion(t *testing.T) {
 	}
 	for _, tt := range []struct{ program, line, want string }{
 		{"netview", "netview q", "query"},
-		{"netview", "netview query con", "connections connections_pager"},
+		{"netview", "netview query con", "connections connections_after connections_pager"},
 		{"netview", "netview query --page-", "--page-size"},
 		{"netview", "netview query --format ", "table json csv"},
 		// Not its commands: kingpin offers the flags of the default one instead.

@@ -1,7 +1,8 @@
 // Command benchkernel measures what the sensor's programs in the kernel cost, and
 // what they lose: connections over loopback in a namespace of its own, made by one
-// thread on one core, with the built sensor on the other. `make bench-kernel` runs
-// it. It needs root and two cores.
+// thread on one core, with the built sensor on the other; and questions to dnsmasq in
+// their place. `make bench-kernel` and `make bench-dns` run it. It needs root and two
+// cores.
 package main
 
 import (
@@ -30,7 +31,6 @@ type bench struct {
 	bin, state string
 	rounds     int
 	round      time.Duration
-	churn      *churn
 	sink       *sink
 }
 
@@ -38,24 +38,66 @@ func main() {
 	app := kingpin.New("benchkernel", "What eBPF costs: connections with the sensor off and on.")
 	var b bench
 	bench := app.Command("bench", "Measure.").Default()
-	app.Command("churn", "Make connections, for the other command.").Hidden()
+	churn := app.Command("churn", "Make connections, for the other command.").Hidden()
+	questions := app.Command("questions", "Ask dnsmasq, for the other command.").Hidden()
 	bench.Flag("bin", "Directory of netview's programs.").Default("bin").StringVar(&b.bin)
 	bench.Flag("rounds", "Alternating rounds.").Default("10").IntVar(&b.rounds)
 	bench.Flag("round", "Length of a round.").Default("3s").DurationVar(&b.round)
 	only := bench.Flag("only", "One part: churn, rates or memory.").Enum("churn", "rates", "memory")
-	run := func() error { return serveChurn() }
-	if kingpin.MustParse(app.Parse(os.Args[1:])) == bench.FullCommand() {
+	dns := bench.Flag("dns", "Questions in place of connections.").Bool()
+	var err error
+	switch kingpin.MustParse(app.Parse(os.Args[1:])) {
+	case churn.FullCommand():
+		err = serveChurn()
+	case questions.FullCommand():
+		err = serveQuestions()
+	case bench.FullCommand():
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		run = func() error { return b.run(ctx, *only) }
+		kind := connections
+		if *dns {
+			kind = queries
+		}
+		err = b.run(ctx, &kind, *only)
 	}
-	if err := run(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchkernel:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, only string) (err error) {
+// kind of load.
+type kind struct {
+	name, one string
+	// events that one makes, of which each is one record of the kernel's, or two.
+	events, records int
+	// late is how long after its cause an event may come.
+	late     time.Duration
+	start    func() (*load, error)
+	subjects func(*bench) []subject
+	rates    []int
+	memory   bool
+}
+
+var (
+	connections = kind{name: "Connections", one: "connection, both ends", events: 4, records: 1, late: 2 * time.Second, start: startChurn, subjects: (*bench).ofConnections,
+		rates: []int{100, 1000, 2000, 5000, 10_000, 20_000, 0}, memory: true}
+	queries = kind{name: "Questions to dnsmasq", one: "question with its answer", events: 1, records: 2, late: 7 * time.Second, start: startQuestions, subjects: (*bench).ofQueries,
+		rates: []int{100, 1000, 5000, 10_000, 20_000, 0}}
+)
+
+func (b *bench) ofConnections() []subject {
+	subjects := []subject{{"off", nil}, {"empty programs", startEmpty}, {"netview", b.startSensor}}
+	if tcplifeThere() {
+		return append(subjects, subject{"bpftrace tcplife", startTcplife})
+	}
+	fmt.Println("bpftrace is not installed: there is no peer (apt-get install bpftrace)")
+	return subjects
+}
+
+func (b *bench) ofQueries() []subject { return []subject{{"off", nil}, {"netview", b.startSensor}} }
+
+func (b *bench) run(ctx context.Context, k *kind, only string) (err error) {
 	if os.Geteuid() != 0 || runtime.NumCPU() < 2 {
 		return errors.New("it needs root and two cores")
 	}
@@ -71,17 +113,18 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	if err := pinAll(watcherCore); err != nil {
 		return err
 	}
-	if b.churn, err = startChurn(); err != nil {
+	l, err := k.start()
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.churn.stop()) }()
-	b.sink.netns.Store(b.churn.netns)
+	defer func() { err = errors.Join(err, l.stop()) }()
+	b.sink.netns.Store(l.netns)
 	for _, part := range []struct {
 		name string
-		run  func(context.Context) error
+		run  func(context.Context, *kind, *load) error
 	}{{"churn", b.compare}, {"rates", b.rates}, {"memory", b.memory}} {
 		if only == "" || only == part.name {
-			if err := part.run(ctx); err != nil {
+			if err := part.run(ctx, k, l); err != nil {
 				return err
 			}
 		}
@@ -107,14 +150,9 @@ type nobody struct{}
 func (nobody) cpu() time.Duration { return 0 }
 func (nobody) stop() error        { return nil }
 
-// compare makes as many connections as the core can, in alternating rounds.
-func (b *bench) compare(ctx context.Context) error {
-	subjects := []subject{{"off", nil}, {"empty programs", startEmpty}, {"netview", b.startSensor}}
-	if tcplifeThere() {
-		subjects = append(subjects, subject{"bpftrace tcplife", startTcplife})
-	} else {
-		fmt.Println("bpftrace is not installed: there is no peer (apt-get install bpftrace)")
-	}
+// compare makes as many as the core can, in alternating rounds.
+func (b *bench) compare(ctx context.Context, k *kind, l *load) error {
+	subjects := k.subjects(b)
 	type figures struct{ rate, each, machine, watcher []float64 }
 	of := map[string]*figures{}
 	for _, s := range subjects {
@@ -131,7 +169,7 @@ func (b *bench) compare(ctx context.Context) error {
 				}
 			}
 			busy, before := machineCPU(), w.cpu()
-			r, err := b.churn.run(b.round, 0)
+			r, err := l.run(b.round, 0)
 			time.Sleep(200 * time.Millisecond) // what is delivered late belongs to it
 			busy, used := machineCPU()-busy, w.cpu()-before
 			if err := errors.Join(err, w.stop()); err != nil {
@@ -143,19 +181,19 @@ func (b *bench) compare(ctx context.Context) error {
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, b.rounds)
 	}
-	inKernel, err := b.timePrograms(ctx)
+	inKernel, err := b.timePrograms(ctx, l)
 	if err != nil {
 		return err
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "Connections as fast as one core makes them, %d alternating rounds of %v, medians:\n", b.rounds, b.round)
+	fmt.Fprintf(out, "%s as fast as one core makes them, %d alternating rounds of %v, medians:\n", k.name, b.rounds, b.round)
 	fmt.Fprintln(out, "\tper second\tof off\tns of CPU each\toff's to it\tcores in all\tof the watcher")
 	off := of["off"]
 	for _, s := range subjects {
 		f := of[s.name]
 		fmt.Fprintf(out, "%s\t%.0f\t%.3f\t%.0f\t%.3f\t%.2f\t%.2f\n", s.name, median(f.rate), median(ratios(f.rate, off.rate)), median(f.each), median(ratios(off.each, f.each)), median(f.machine), median(f.watcher))
 	}
-	fmt.Fprintf(out, "netview's programs in the kernel: %.0f ns for each connection, both ends\n\n", inKernel)
+	fmt.Fprintf(out, "netview's programs in the kernel: %.0f ns for each %s\n\n", inKernel, k.one)
 	return out.Flush()
 }
 
@@ -166,9 +204,9 @@ func ratios(a, b []float64) (list []float64) {
 	return list
 }
 
-// timePrograms are the nanoseconds that netview's programs take for a connection.
+// timePrograms are the nanoseconds that netview's programs take for one.
 // It is a round of its own, since the kernel's clock for programs costs too.
-func (b *bench) timePrograms(ctx context.Context) (perConnection float64, err error) {
+func (b *bench) timePrograms(ctx context.Context, l *load) (each float64, err error) {
 	w, err := b.startSensor(ctx)
 	if err != nil {
 		return 0, err
@@ -177,28 +215,28 @@ func (b *bench) timePrograms(ctx context.Context) (perConnection float64, err er
 	if err != nil {
 		return 0, errors.Join(err, w.stop())
 	}
-	r, err := b.churn.run(b.round, 0)
-	perConnection = float64(took().Nanoseconds()) / float64(r.Connections)
+	r, err := l.run(b.round, 0)
+	each = float64(took().Nanoseconds()) / float64(r.Count)
 	undo()
-	return perConnection, errors.Join(err, w.stop())
+	return each, errors.Join(err, w.stop())
 }
 
-// rates offers connections at fixed rates, and counts what comes of them.
-func (b *bench) rates(ctx context.Context) error {
+// rates offers them at fixed rates, and counts what comes of them.
+func (b *bench) rates(ctx context.Context, k *kind, l *load) error {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "Connections per second, %v each; events: 4 for each connection:\n\toffered\tmade\tevents made\tdelivered\tlost\tsensor's CPU, cores\tper 1,000/s\n", 2*b.round)
-	for _, rate := range []int{100, 1000, 2000, 5000, 10_000, 20_000, 0} {
+	fmt.Fprintf(out, "%s per second, %v each; events: %d for each:\n\toffered\tmade\tevents made\tdelivered\tunanswered, unfinished\trecords lost\tsensor's CPU, cores\tper 1,000/s\n", k.name, 2*b.round, k.events)
+	for _, rate := range k.rates {
 		w, err := b.startSensor(ctx)
 		if err != nil {
 			return err
 		}
 		s := w.(*sensor)
-		delivered, before := b.sink.records.Load(), w.cpu()
-		r, err := b.churn.run(2*b.round, rate)
+		delivered, unanswered, unfinished, before := b.sink.records.Load(), b.sink.unanswered.Load(), b.sink.unfinished.Load(), w.cpu()
+		r, err := l.run(2*b.round, rate)
 		if err != nil {
 			return errors.Join(err, w.stop())
 		}
-		time.Sleep(2 * time.Second) // the last are delivered
+		time.Sleep(k.late)
 		used := w.cpu() - before
 		lost, err := s.lost()
 		if err := errors.Join(err, w.stop()); err != nil {
@@ -210,9 +248,13 @@ func (b *bench) rates(ctx context.Context) error {
 			offered = "all"
 		}
 		cores := used.Seconds() / r.Took.Seconds()
-		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d\t%.3f\t%.4f\n", offered, r.rate(), 4*r.Connections, got, lost, cores, cores/r.rate()*1000)
-		if uint64(4*r.Connections) != got+lost {
-			fmt.Fprintf(out, "\t\t\t\t\t%d more lost than missing: of others on this host, or an error\n", int64(got+lost)-int64(4*r.Connections))
+		made := uint64(k.events * r.Count)
+		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d, %d\t%d\t%.3f\t%.4f\n", offered, r.rate(), made, got, b.sink.unanswered.Load()-unanswered, b.sink.unfinished.Load()-unfinished, lost, cores, cores/r.rate()*1000)
+		switch {
+		case got+lost < made:
+			fmt.Fprintf(out, "\t\t\t\t\t%d are missing, and not counted\n", made-got-lost)
+		case got+lost > made && k.records == 1:
+			fmt.Fprintf(out, "\t\t\t\t\t%d more lost than missing: of others on this host, or an error\n", got+lost-made)
 		}
 	}
 	fmt.Fprintln(out)
@@ -224,7 +266,10 @@ func (b *bench) rates(ctx context.Context) error {
 const heldByOne = 4500
 
 // memory holds connections, and looks at the sensor.
-func (b *bench) memory(ctx context.Context) error {
+func (b *bench) memory(ctx context.Context, k *kind, _ *load) error {
+	if !k.memory {
+		return nil
+	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(out, "Memory of the sensor, in steady state, with both ends of each connection:\n\tflows\tRSS, MB\tcollecting a heartbeat, ms\n")
 	for _, flows := range []int{0, 10_000, 100_000} {

@@ -18,6 +18,9 @@ type sink struct {
 	address string
 	netns   atomic.Uint64 // inode
 	records atomic.Uint64
+	// Of queries, those that are told to have no answer, and those of which it is not
+	// known.
+	unanswered, unfinished atomic.Uint64
 }
 
 func newSink() (*sink, error) {
@@ -53,9 +56,20 @@ func (s *sink) take(answer http.ResponseWriter, request *http.Request) {
 				netns = e.Netns
 			case *event.NetworkFlow:
 				netns = e.Netns
+			case *event.DNSQuery:
+				netns = e.Netns
 			}
-			if netns == s.netns.Load() {
-				s.records.Add(1)
+			if netns != s.netns.Load() {
+				return
+			}
+			s.records.Add(1)
+			if q, is := r.Event.(*event.DNSQuery); is {
+				switch q.Result {
+				case event.DNSNoAnswer:
+					s.unanswered.Add(1)
+				case event.DNSUnfinished:
+					s.unfinished.Add(1)
+				}
 			}
 		})
 	}

@@ -1,12 +1,15 @@
 // Command benchreceiver measures the receiver against otlpreceiver with
 // clickhouseexporter: the same requests, the same ClickHouse, in alternating
 // runs, an acknowledgement after the insert in both. `make bench-receiver` builds
-// what it needs and runs it.
+// what it needs and runs it. With --tls it measures the receiver that asks for
+// client certificates against itself in the clear: `make bench-tls`.
 package main
 
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -26,6 +29,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 
@@ -49,6 +53,7 @@ const (
 // subject is a collector under test.
 type subject struct {
 	name, binary, config, table string
+	tls                         *tls.Config // of the senders; nil in the clear
 }
 
 var ours = subject{name: "netview", table: "netview.snapshot_connections", config: `
@@ -61,6 +66,47 @@ service:
   pipelines: {logs: {receivers: [netview], exporters: [nop]}}
   telemetry: {metrics: {level: none}}
 `}
+
+// secure is netview's receiver with client certificates; the senders are a relay,
+// for which every record's sensor is looked up. DIR is that of the certificates.
+var secure = subject{name: "netview, mutual TLS", table: ours.table, config: `
+receivers:
+  netview:
+    protocols:
+      grpc:
+        endpoint: ` + otlp + `
+        tls: {cert_file: "${env:DIR}/server.crt", key_file: "${env:DIR}/server.key", client_ca_file: "${env:DIR}/ca.crt"}
+    identity: {access_file: "${env:DIR}/access.yaml"}
+    clickhouse: {dsn: "${env:WRITER}", schema: {dsn: "${env:OWNER}"}}
+exporters: {nop: {}}
+service:
+  pipelines: {logs: {receivers: [netview], exporters: [nop]}}
+  telemetry: {metrics: {level: none}}
+`}
+
+// certify makes the certificates, and how the senders use theirs.
+func certify(dir string) error {
+	for _, arguments := range [][]string{{"ca"}, {"server", "127.0.0.1"}, {"relay", "bench"}} {
+		if out, err := exec.Command("deploy/certificates.sh", append([]string{dir}, arguments...)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("certificates.sh: %w: %s", err, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "access.yaml"), []byte("relays: {\"netview://relay/bench\": [\"host-*\", warm-up]}\n"), 0o600); err != nil {
+		return err
+	}
+	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "relay-bench.crt"), filepath.Join(dir, "relay-bench.key"))
+	if err != nil {
+		return err
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	secure.tls = &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}}
+	return os.Setenv("DIR", dir)
+}
 
 // peer acknowledges after the insert (wait_for_result), with the settings under
 // which it was fastest.
@@ -96,18 +142,30 @@ func main() {
 	app := kingpin.New("benchreceiver", "The receiver against its peer.")
 	library := app.Flag("library", "libchdb.so").Required().String()
 	bin := app.Flag("bin", "Folder of netview's programs.").Default("bin").String()
-	app.Flag("peer", "The peer's collector.").Required().StringVar(&peer.binary)
+	app.Flag("peer", "The peer's collector.").StringVar(&peer.binary)
+	withTLS := app.Flag("tls", "Measure mutual TLS against none.").Bool()
 	requests := app.Flag("requests", "Requests of 1,000 records in one run.").Default("500").Int()
 	inFlight := app.Flag("in-flight", "Requests in flight.").Default("160").Int()
 	runs := app.Flag("runs", "Runs of each.").Default("5").Int()
 	kingpin.MustParse(app.Parse(os.Args[1:]))
 	ours.binary = filepath.Join(*bin, "netview-collector")
+	pair := [2]subject{ours, peer}
+	if *withTLS {
+		dir, err := os.MkdirTemp("", "netview-bench-tls-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = certify(dir)
+		}
+		app.FatalIfError(err, "certificates")
+		secure.binary = ours.binary
+		pair = [2]subject{secure, ours}
+	}
 
 	load := makeLoad(*requests)
 	fmt.Printf("%d requests of %d records, %d bytes a record, %d in flight, %d sensors\n", len(load), recordsPerRequest, len(load[0])/recordsPerRequest, *inFlight, sensors)
 	results := map[string][]result{}
 	for range *runs {
-		for _, s := range []subject{ours, peer} {
+		for _, s := range pair {
 			r, err := measure(s, *library, *bin, load, *inFlight)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "benchreceiver: %s: %v\n", s.name, err)
@@ -117,15 +175,15 @@ func main() {
 			results[s.name] = append(results[s.name], r)
 		}
 	}
-	report(results)
+	report(results, pair)
 }
 
 // report prints medians and ratios.
-func report(results map[string][]result) {
+func report(results map[string][]result, pair [2]subject) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\nmedian\t%s\t%s\tratio\n", ours.name, peer.name)
+	fmt.Fprintf(w, "\nmedian\t%s\t%s\tratio\n", pair[0].name, pair[1].name)
 	row := func(name, format string, of func(result) float64) {
-		a, b := median(results[ours.name], of), median(results[peer.name], of)
+		a, b := median(results[pair[0].name], of), median(results[pair[1].name], of)
 		fmt.Fprintf(w, "%s\t"+format+"\t"+format+"\t%.2f\n", name, a, b, a/b)
 	}
 	row("rows/s", "%.0f", func(r result) float64 { return r.rate })
@@ -229,7 +287,7 @@ func measure(s subject, library, bin string, load [][]byte, inFlight int) (r res
 			err = fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])
 		}
 	}()
-	conns, closeAll, err := dial()
+	conns, closeAll, err := dial(s.tls)
 	if err != nil {
 		return r, err
 	}
@@ -296,14 +354,18 @@ func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-func dial() (conns []*grpc.ClientConn, closeAll func(), err error) {
+func dial(config *tls.Config) (conns []*grpc.ClientConn, closeAll func(), err error) {
 	closeAll = func() {
 		for _, c := range conns {
 			c.Close()
 		}
 	}
+	transport := insecure.NewCredentials()
+	if config != nil {
+		transport = credentials.NewTLS(config)
+	}
 	for range 8 {
-		c, err := grpc.NewClient(otlp, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{})))
+		c, err := grpc.NewClient(otlp, grpc.WithTransportCredentials(transport), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{})))
 		if err != nil {
 			return conns, closeAll, err
 		}

@@ -103,7 +103,7 @@ type spool struct {
 }
 
 func startSpool(b *testing.B, dir, endpoint string, resource event.Resource, change func(*deliver.Options)) keeper {
-	client, err := deliver.NewClient("grpc://" + endpoint)
+	client, err := deliver.NewClient("grpc://"+endpoint, deliver.Security{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -53,26 +53,28 @@ type road struct {
 	collector, sensor *testbin.Program
 	metricsURL        string
 	healthURL         string
+	collectorMetrics  string // its address
 	startCollector    func() *testbin.Program
 	startSensor       func() *testbin.Program
 }
 
-// startRoad starts collector and sensor in front of a ClickHouse that may be down.
-func startRoad(t *testing.T, ch *testch.Server) *road {
+// startRoad starts collector and sensor, with more flags, in front of a ClickHouse
+// that may be down.
+func startRoad(t *testing.T, ch *testch.Server, sensorFlags ...string) *road {
 	grpc, http, health, metrics := testbin.FreeAddress(t), testbin.FreeAddress(t), testbin.FreeAddress(t), testbin.FreeAddress(t)
-	_, collectorMetrics, _ := net.SplitHostPort(testbin.FreeAddress(t))
-	r := &road{t: t, clickhouse: ch, metricsURL: "http://" + metrics + "/metrics", healthURL: "http://" + health + "/"}
+	r := &road{t: t, clickhouse: ch, metricsURL: "http://" + metrics + "/metrics", healthURL: "http://" + health + "/", collectorMetrics: testbin.FreeAddress(t)}
+	_, metricsPort, _ := net.SplitHostPort(r.collectorMetrics)
 	r.startCollector = func() *testbin.Program {
 		return testbin.Start(t, "netview-collector", []string{
 			"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
 			"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + http,
-			"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + collectorMetrics,
+			"NETVIEW_HEALTH_ENDPOINT=" + health, "NETVIEW_COLLECTOR_METRICS_PORT=" + metricsPort,
 		}, "--config", "../../deploy/collector.yaml")
 	}
 	spool := t.TempDir()
 	r.startSensor = func() *testbin.Program {
-		return testbin.Start(t, "netview-sensor", nil, "--otlp.endpoint", "grpc://"+grpc, "--sensor-id", "road",
-			"--heartbeat.interval", "1s", "--web.listen-address", metrics, "--spool.directory", spool)
+		return testbin.Start(t, "netview-sensor", nil, append([]string{"--otlp.endpoint", "grpc://" + grpc, "--sensor-id", "road",
+			"--heartbeat.interval", "1s", "--web.listen-address", metrics, "--spool.directory", spool}, sensorFlags...)...)
 	}
 	r.collector, r.sensor = r.startCollector(), r.startSensor()
 	return r

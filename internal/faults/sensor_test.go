@@ -48,7 +48,7 @@ func beSensor(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	client, err := deliver.NewClient(o.Endpoint)
+	client, err := deliver.NewClient(o.Endpoint, deliver.Security{})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func road(t testing.TB) (ch *testch.Server, client deliver.Client) {
 		"NETVIEW_CLICKHOUSE_DSN=" + ch.DSN(engine.Writer), "NETVIEW_CLICKHOUSE_OWNER_DSN=" + ch.DSN(engine.Owner),
 		"NETVIEW_OTLP_GRPC_ENDPOINT=" + grpc, "NETVIEW_OTLP_HTTP_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_HEALTH_ENDPOINT=" + testbin.FreeAddress(t), "NETVIEW_COLLECTOR_METRICS_PORT=" + metrics,
 	}, "--config", "../../deploy/collector.yaml")
-	client, err := deliver.NewClient("grpc://" + grpc)
+	client, err := deliver.NewClient("grpc://"+grpc, deliver.Security{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,16 +37,46 @@ func New(t testing.TB, dir, name string) *CA {
 	return ca
 }
 
+// Open is the authority whose certificate and key are in dir as NAME.crt and NAME.key.
+func Open(t testing.TB, dir, name string) *CA {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &CA{t: t, dir: dir, Certificate: pair.Leaf, key: pair.PrivateKey.(*ecdsa.PrivateKey)}
+}
+
 // Issue makes a certificate for servers at the addresses and for clients; it and
 // its key are in the directory of the authority as NAME.crt and NAME.key.
 func (ca *CA) Issue(name string, addresses ...string) tls.Certificate {
 	ca.t.Helper()
+	return ca.IssueWith(name, func(template *x509.Certificate) {
+		for _, address := range addresses {
+			template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
+		}
+	})
+}
+
+// IssueURI is [CA.Issue] for a client that a URI names, until a time.
+func (ca *CA) IssueURI(name, uri string, until time.Time) tls.Certificate {
+	ca.t.Helper()
+	parsed, err := url.Parse(uri)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	return ca.IssueWith(name, func(template *x509.Certificate) {
+		template.URIs, template.NotAfter = []*url.URL{parsed}, until
+	})
+}
+
+// IssueWith is [CA.Issue] of what a change makes of the template.
+func (ca *CA) IssueWith(name string, change func(template *x509.Certificate)) tls.Certificate {
+	ca.t.Helper()
 	template := template(ca.t, name)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	for _, address := range addresses {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
-	}
+	change(template)
 	certificate, key := sign(ca.t, template, ca.Certificate, ca.key)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -53,7 +84,7 @@ func (ca *CA) Issue(name string, addresses ...string) tls.Certificate {
 	}
 	write(ca.t, filepath.Join(ca.dir, name+".crt"), "CERTIFICATE", certificate.Raw)
 	write(ca.t, filepath.Join(ca.dir, name+".key"), "PRIVATE KEY", der)
-	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}
+	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}
 }
 
 func template(t testing.TB, name string) *x509.Certificate {

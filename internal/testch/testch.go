@@ -3,9 +3,11 @@ package testch
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,3 +75,21 @@ func (s *Server) HTTPDSN(user string) string {
 
 // Options with which the engine was started.
 func (s *Server) Options() engine.Options { return s.options }
+
+// CPU that the server has used, in seconds.
+func (s *Server) CPU() float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks float64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return ticks / 100 // USER_HZ, the same on every Linux that Go runs on
+}

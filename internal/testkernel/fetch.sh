@@ -1,7 +1,8 @@
 #!/bin/sh
 # Brings what tests take from Debian's archive, once: kernels with QEMU to run
-# them, and the compiler of the programs in sensor/bpf. Where that cannot be had it
-# says so, and these tests are skipped.
+# them, the compiler of the programs in sensor/bpf, musl's for programs that the tests
+# of sensor/libc run, and resolvers of DNS with what asks them. Where that cannot be
+# had it says so, and these tests are skipped.
 set -u
 dir=$1
 # Directory, architecture, release of Debian and series of each kernel.
@@ -12,15 +13,16 @@ kernels="
 6.1-arm64 arm64 bookworm 6.1"
 # What a machine has of another architecture than the host's.
 tools="arm64 bookworm"
-packages="qemu-system-x86 qemu-system-arm busybox-static clang-16 llvm-16 libbpf-dev"
+packages="qemu-system-x86 qemu-system-arm busybox-static clang-16 llvm-16 libbpf-dev musl-tools nftables dnsmasq-base bind9-dnsutils"
 
 complete=yes
 for d in $(echo "$kernels" | cut -d' ' -f1) tools-arm64; do [ -e "$dir/$d/complete" ] || complete=no; done
-for program in qemu-system-x86_64 qemu-system-aarch64 busybox clang-16 llvm-strip-16; do command -v $program >/dev/null || complete=no; done
+for program in qemu-system-x86_64 qemu-system-aarch64 busybox clang-16 llvm-strip-16 musl-gcc nft dnsmasq dig; do command -v $program >/dev/null || complete=no; done
 [ -e /usr/include/bpf/bpf_helpers.h ] || complete=no
+command -v unbound >/dev/null || [ -e "$dir/unbound/complete" ] || complete=no
 [ $complete = no ] || exit 0
 
-without() { echo "netview: $1: the tests on other kernels, and of the BPF objects, are skipped" >&2; exit 0; }
+without() { echo "netview: $1: the tests on other kernels, of the BPF objects, and with resolvers of DNS are skipped" >&2; exit 0; }
 command -v apt-get >/dev/null || without "there is no apt-get here"
 [ "$(id -u)" = 0 ] || without "installing packages needs root"
 mkdir -p "$dir" || without "cannot write to $dir"
@@ -28,12 +30,20 @@ dir=$(cd "$dir" && pwd)
 log=$dir/apt.log
 
 apt() { apt-get -qq -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root "$@" >>"$log" 2>&1; }
-echo "Installing QEMU, clang and four kernels of Debian for tests; this is done once …"
+echo "Installing QEMU, clang, resolvers and four kernels of Debian for tests; this is done once …"
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 apt update
 # shellcheck disable=SC2086 # a list of words
 apt install --no-install-recommends $packages || without "apt-get cannot install $packages, see $log"
+
+# Installed, unbound would be the host's resolver from then on: only what it needs is.
+if ! command -v unbound >/dev/null && [ ! -e "$dir/unbound/complete" ]; then
+	# shellcheck disable=SC2046 # a list of words
+	apt install --no-install-recommends $(apt-cache depends unbound | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p') || without "apt-get cannot install what unbound needs, see $log"
+	rm -rf "${dir:?}/unbound" && mkdir -p "$dir/unbound"
+	(cd "$dir/unbound" && apt download unbound && dpkg -x ./*.deb . && rm ./*.deb && touch complete) || without "apt-get cannot download unbound, see $log"
+fi
 
 # use makes apt speak of another architecture and release, in the archive that the
 # host takes its own packages from, and of nothing that is installed.

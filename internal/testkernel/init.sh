@@ -8,7 +8,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 for module in /modules/*; do insmod "$module"; done
 ip link set lo up
-export NETVIEW_ALONE=1 PATH=/bin TMPDIR=/tmp HOME=/tmp LD_LIBRARY_PATH=/lib
+export NETVIEW_ALONE=1 NETVIEW_PROGRAMS=/programs PATH=/bin TMPDIR=/tmp HOME=/tmp
 cat /proc/version
 for test in /tests/*; do
 	echo "=== netview begins $test"

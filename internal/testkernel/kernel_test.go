@@ -36,6 +36,7 @@ var on = []struct {
 var kernelTests = map[string]string{
 	"":       "TestHappenings|TestListen|TestUDPConnect|TestUring|TestLSM|TestLiveFlows|TestOlderConnections|TestMissedEnd|TestEnds|TestFlood",
 	"probe":  ".",
+	"libc":   "TestLookups|TestReturnAddress|TestRoot|TestExec|TestTwins|TestReplaced",
 	"socket": "TestDiag",
 }
 
@@ -61,6 +62,7 @@ func TestKernels(t *testing.T) {
 	}
 	wanted := regexp.MustCompile(os.Getenv("NETVIEW_KERNEL"))
 	dir, built := t.TempDir(), map[string]string{}
+	children := compile(t, dir)
 	for _, k := range on {
 		if !wanted.MatchString(k.name) {
 			continue
@@ -82,9 +84,12 @@ func TestKernels(t *testing.T) {
 					t.Skipf("the kernel is not there: %v (see make kernels)", err)
 				}
 			}
-			for _, of := range []string{"probe", "", "socket"} {
+			if k.architecture == runtime.GOARCH {
+				m.Children = children
+			}
+			for _, of := range []string{"probe", "", "socket", "libc"} {
 				pattern := k.tests[of]
-				if pattern == "" {
+				if pattern == "" || of == "libc" && m.Children == nil {
 					continue
 				}
 				if only := os.Getenv("NETVIEW_KERNEL_RUN"); only != "" {
@@ -99,6 +104,26 @@ func TestKernels(t *testing.T) {
 			run(t, &m, regexp.MustCompile(k.lacks))
 		})
 	}
+}
+
+// compile makes the programs in C of sensor/libc, as its tests do where they run
+// here, for each libc and this architecture; none where a compiler is missing.
+func compile(t *testing.T, dir string) (programs map[string]string) {
+	t.Helper()
+	programs = map[string]string{}
+	for _, compiler := range []string{"gcc", "musl-gcc"} {
+		if _, err := exec.LookPath(compiler); err != nil {
+			t.Logf("%v: the tests of sensor/libc do not run on the other kernels", err)
+			return nil
+		}
+		name := compiler + "-lookup"
+		path := filepath.Join(dir, name)
+		if out, err := exec.Command(compiler, "-O2", "-fexceptions", "-pthread", "-o", path, "../../sensor/libc/testdata/lookup.c").CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", compiler, err, out)
+		}
+		programs["programs/"+name] = path
+	}
+	return programs
 }
 
 // build makes the test program of a package below sensor/, in a directory.

@@ -36,6 +36,8 @@ type Machine struct {
 	CommandLine string
 	// Programs run one after the other.
 	Programs []Program
+	// Children are programs of the host that they run, by their paths in the machine.
+	Children map[string]string
 }
 
 // modules that the tests need, each after those that it needs itself. A kernel
@@ -106,10 +108,12 @@ func (m *Machine) fill(root string) error {
 		if err != nil {
 			return err
 		}
-		if err := copyFile(path, filepath.Join(root, "bin", tool)); err != nil {
+		if err := m.copyProgram(path, root, filepath.Join("bin", tool)); err != nil {
 			return err
 		}
-		if err := m.copyLibraries(path, root); err != nil {
+	}
+	for to, from := range m.Children {
+		if err := m.copyProgram(from, root, to); err != nil {
 			return err
 		}
 	}
@@ -152,8 +156,13 @@ func (m *Machine) copyModule(name, to string) error {
 	return os.WriteFile(to, unpacked, 0o644)
 }
 
-// copyLibraries copies the dynamic linker of a tool, and the libraries of one or of
-// another library.
+// copyProgram copies a program, with what it loads.
+func (m *Machine) copyProgram(path, root, to string) error {
+	return errors.Join(copyFile(path, filepath.Join(root, to)), m.copyLibraries(path, root))
+}
+
+// copyLibraries copies the loader of a program, and the libraries of one or of another
+// library, to where it is on its own host.
 func (m *Machine) copyLibraries(path, root string) error {
 	file, err := elf.Open(path)
 	if err != nil {
@@ -167,21 +176,24 @@ func (m *Machine) copyLibraries(path, root string) error {
 	if section := file.Section(".interp"); section != nil {
 		name, err := section.Data()
 		if err != nil {
-			return fmt.Errorf("reading the linker of %s: %w", path, err)
+			return fmt.Errorf("reading the loader of %s: %w", path, err)
 		}
-		linker := string(bytes.TrimRight(name, "\x00"))
-		if err := copyFile(filepath.Join(m.Tools, linker), filepath.Join(root, linker)); err != nil {
+		loader := string(bytes.TrimRight(name, "\x00"))
+		if err := copyFile(filepath.Join(m.Tools, loader), filepath.Join(root, loader)); err != nil {
 			return err
+		}
+		if strings.HasPrefix(filepath.Base(loader), "ld-musl-") { // which is its libc too
+			return nil
 		}
 	}
 	for _, name := range names {
-		to := filepath.Join(root, "lib", name)
-		if _, err := os.Stat(to); err == nil {
-			continue
-		}
 		library, err := find(m.Tools, hardware[m.Architecture].libraries, name)
 		if err != nil {
 			return err
+		}
+		to := filepath.Join(root, strings.TrimPrefix(library, m.Tools))
+		if _, err := os.Stat(to); err == nil {
+			continue
 		}
 		if err := errors.Join(copyFile(library, to), m.copyLibraries(library, root)); err != nil {
 			return err

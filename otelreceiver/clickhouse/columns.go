@@ -39,6 +39,9 @@ func kindsOf(name string) []event.Kind {
 	return slices.DeleteFunc(event.Kinds(), func(kind event.Kind) bool { return tableOf[kind] != name })
 }
 
+// EventKinds are the kinds that the table of events holds, sorted.
+func EventKinds() []event.Kind { return kindsOf("events") }
+
 // column gathers the values of one field over many records. It keeps copies:
 // the records are used again.
 type column interface {

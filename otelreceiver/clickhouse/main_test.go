@@ -23,7 +23,7 @@ type watched struct {
 }
 
 // startStore runs a store against the engine until the test ends; change may be nil.
-func startStore(t *testing.T, ch *testch.Server, change func(*Options)) *watched {
+func startStore(t testing.TB, ch *testch.Server, change func(*Options)) *watched {
 	t.Helper()
 	w := &watched{ready: make(chan error, 100)}
 	options := Options{DSN: ch.DSN(engine.Writer), SchemaDSN: ch.DSN(engine.Owner), Database: "netview", ApplySchema: true,
@@ -43,7 +43,7 @@ func startStore(t *testing.T, ch *testch.Server, change func(*Options)) *watched
 }
 
 // said waits for the store's next word on whether it is ready.
-func (w *watched) said(t *testing.T) error {
+func (w *watched) said(t testing.TB) error {
 	t.Helper()
 	select {
 	case err := <-w.ready:
@@ -55,7 +55,7 @@ func (w *watched) said(t *testing.T) error {
 }
 
 // startReady is startStore, ready to commit.
-func startReady(t *testing.T, ch *testch.Server) *watched {
+func startReady(t testing.TB, ch *testch.Server) *watched {
 	t.Helper()
 	w := startStore(t, ch, nil)
 	if err := w.said(t); err != nil {
@@ -76,7 +76,7 @@ func (w *watched) commit(t *testing.T, events ...event.Event) {
 	}
 }
 
-func connect(t *testing.T, ch *testch.Server, user string) driver.Conn {
+func connect(t testing.TB, ch *testch.Server, user string) driver.Conn {
 	t.Helper()
 	conn, err := Open(ch.DSN(user))
 	if err != nil {
@@ -87,7 +87,7 @@ func connect(t *testing.T, ch *testch.Server, user string) driver.Conn {
 }
 
 // texts returns the only column of a query, which must be text.
-func texts(t *testing.T, conn driver.Conn, query string) []string {
+func texts(t testing.TB, conn driver.Conn, query string) []string {
 	t.Helper()
 	values, err := tryTexts(conn, query)
 	if err != nil {

@@ -84,7 +84,7 @@ type optional struct {
 type schema struct {
 	database   string
 	migrations []migration
-	views      []string
+	views      []string // after the parts that they rest on
 	optionals  []optional
 }
 
@@ -109,7 +109,7 @@ func newSchema(database string, retention Retention) (*schema, error) {
 		statements := split(fill.Replace(string(text)))
 		stem := strings.TrimSuffix(path.Base(file), ".sql")
 		switch path.Base(path.Dir(file)) {
-		case "views":
+		case "parts", "views": // walked in this order
 			s.views = append(s.views, statements...)
 			return nil
 		case "optional":

@@ -28,7 +28,8 @@ var (
 	viewParameter = regexp.MustCompile(`\{(\w+):([^{}]+)\}`)
 )
 
-// Views returns the parameterized views of the schema, by name.
+// Views returns the parameterized views of the schema, by name. The parts that
+// they rest on (schema/parts) are not among them.
 func Views() []View {
 	var views []View
 	files, err := fs.Glob(schemaFiles, "schema/views/*.sql")

@@ -25,7 +25,8 @@ const (
 	AcceptNvLossNV_LOST_RING_FULL     AcceptNvLoss = 0
 	AcceptNvLossNV_LOST_OWNERS_FULL   AcceptNvLoss = 1
 	AcceptNvLossNV_LOST_PACKET_UNREAD AcceptNvLoss = 2
-	AcceptNvLossNV_LOSSES             AcceptNvLoss = 3
+	AcceptNvLossNV_LOST_LOOKUP_UNREAD AcceptNvLoss = 3
+	AcceptNvLossNV_LOSSES             AcceptNvLoss = 4
 )
 
 type AcceptOwner struct {

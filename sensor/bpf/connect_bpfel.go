@@ -40,7 +40,8 @@ const (
 	ConnectNvLossNV_LOST_RING_FULL     ConnectNvLoss = 0
 	ConnectNvLossNV_LOST_OWNERS_FULL   ConnectNvLoss = 1
 	ConnectNvLossNV_LOST_PACKET_UNREAD ConnectNvLoss = 2
-	ConnectNvLossNV_LOSSES             ConnectNvLoss = 3
+	ConnectNvLossNV_LOST_LOOKUP_UNREAD ConnectNvLoss = 3
+	ConnectNvLossNV_LOSSES             ConnectNvLoss = 4
 )
 
 type ConnectOwner struct {

@@ -35,10 +35,20 @@ static __always_inline bool may_be_dns(struct __sk_buff *skb, bool sent)
 	return is_extension(packet[6]);
 }
 
+/* has_server looks past what has become of the packet's address. */
+static __always_inline bool has_server(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	return sk && is_connected(sk);
+}
+
 SEC("cgroup_skb/egress")
 int packet_sent(struct __sk_buff *skb)
 {
-	if (may_be_dns(skb, true))
+	if (may_be_dns(skb, true) || has_server(skb))
 		tell(skb, true);
 	return 1;
 }

@@ -25,7 +25,8 @@ const (
 	DNSNvLossNV_LOST_RING_FULL     DNSNvLoss = 0
 	DNSNvLossNV_LOST_OWNERS_FULL   DNSNvLoss = 1
 	DNSNvLossNV_LOST_PACKET_UNREAD DNSNvLoss = 2
-	DNSNvLossNV_LOSSES             DNSNvLoss = 3
+	DNSNvLossNV_LOST_LOOKUP_UNREAD DNSNvLoss = 3
+	DNSNvLossNV_LOSSES             DNSNvLoss = 4
 )
 
 type DNSNvPacket struct {

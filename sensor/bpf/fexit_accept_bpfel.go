@@ -25,7 +25,8 @@ const (
 	FexitAcceptNvLossNV_LOST_RING_FULL     FexitAcceptNvLoss = 0
 	FexitAcceptNvLossNV_LOST_OWNERS_FULL   FexitAcceptNvLoss = 1
 	FexitAcceptNvLossNV_LOST_PACKET_UNREAD FexitAcceptNvLoss = 2
-	FexitAcceptNvLossNV_LOSSES             FexitAcceptNvLoss = 3
+	FexitAcceptNvLossNV_LOST_LOOKUP_UNREAD FexitAcceptNvLoss = 3
+	FexitAcceptNvLossNV_LOSSES             FexitAcceptNvLoss = 4
 )
 
 type FexitAcceptOwner struct {

@@ -40,7 +40,8 @@ const (
 	FexitConnectNvLossNV_LOST_RING_FULL     FexitConnectNvLoss = 0
 	FexitConnectNvLossNV_LOST_OWNERS_FULL   FexitConnectNvLoss = 1
 	FexitConnectNvLossNV_LOST_PACKET_UNREAD FexitConnectNvLoss = 2
-	FexitConnectNvLossNV_LOSSES             FexitConnectNvLoss = 3
+	FexitConnectNvLossNV_LOST_LOOKUP_UNREAD FexitConnectNvLoss = 3
+	FexitConnectNvLossNV_LOSSES             FexitConnectNvLoss = 4
 )
 
 type FexitConnectOwner struct {

@@ -25,7 +25,8 @@ const (
 	FexitUDPNvLossNV_LOST_RING_FULL     FexitUDPNvLoss = 0
 	FexitUDPNvLossNV_LOST_OWNERS_FULL   FexitUDPNvLoss = 1
 	FexitUDPNvLossNV_LOST_PACKET_UNREAD FexitUDPNvLoss = 2
-	FexitUDPNvLossNV_LOSSES             FexitUDPNvLoss = 3
+	FexitUDPNvLossNV_LOST_LOOKUP_UNREAD FexitUDPNvLoss = 3
+	FexitUDPNvLossNV_LOSSES             FexitUDPNvLoss = 4
 )
 
 type FexitUDPOwner struct {

@@ -25,7 +25,8 @@ const (
 	KprobeNvLossNV_LOST_RING_FULL     KprobeNvLoss = 0
 	KprobeNvLossNV_LOST_OWNERS_FULL   KprobeNvLoss = 1
 	KprobeNvLossNV_LOST_PACKET_UNREAD KprobeNvLoss = 2
-	KprobeNvLossNV_LOSSES             KprobeNvLoss = 3
+	KprobeNvLossNV_LOST_LOOKUP_UNREAD KprobeNvLoss = 3
+	KprobeNvLossNV_LOSSES             KprobeNvLoss = 4
 )
 
 type KprobeOwner struct {

@@ -25,7 +25,8 @@ const (
 	LSMNvLossNV_LOST_RING_FULL     LSMNvLoss = 0
 	LSMNvLossNV_LOST_OWNERS_FULL   LSMNvLoss = 1
 	LSMNvLossNV_LOST_PACKET_UNREAD LSMNvLoss = 2
-	LSMNvLossNV_LOSSES             LSMNvLoss = 3
+	LSMNvLossNV_LOST_LOOKUP_UNREAD LSMNvLoss = 3
+	LSMNvLossNV_LOSSES             LSMNvLoss = 4
 )
 
 type LSMOwner struct {

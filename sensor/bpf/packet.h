@@ -47,6 +47,14 @@ static __always_inline bool is_dns(__be16 source, __be16 destination, bool sent)
 	return source == bpf_htons(DNS) || source == bpf_htons(MDNS) || destination == bpf_htons(MDNS);
 }
 
+/* is_connected to a server of DNS. Where the network of the host or of a container
+ * translates addresses (iptables, nftables: 127.0.0.11 of Docker, services of
+ * Kubernetes) the packet goes elsewhere, but the answer comes from that server. */
+static __always_inline bool is_connected(struct bpf_sock *sk)
+{
+	return sk->dst_port == bpf_htons(DNS) || sk->dst_port == bpf_htons(MDNS);
+}
+
 /* is_own: a raw socket gets packets that are another's. */
 static __always_inline bool is_own(struct bpf_sock *sk)
 {
@@ -75,6 +83,20 @@ static __always_inline bool read_addresses(struct __sk_buff *skb, const struct t
 	if (t->family == AF_INET)
 		return !bpf_skb_load_bytes(skb, 12, source, 4) && !bpf_skb_load_bytes(skb, 16, destination, 4);
 	return !bpf_skb_load_bytes(skb, 8, source, 16) && !bpf_skb_load_bytes(skb, 24, destination, 16);
+}
+
+static __always_inline void read_server(struct bpf_sock *sk, struct nv_packet *p, __u16 family)
+{
+	__u32 *remote = (__u32 *)p->remote;
+
+	if (family == AF_INET) {
+		remote[0] = sk->dst_ip4;
+		return;
+	}
+	remote[0] = sk->dst_ip6[0];
+	remote[1] = sk->dst_ip6[1];
+	remote[2] = sk->dst_ip6[2];
+	remote[3] = sk->dst_ip6[3];
 }
 
 /* tell_with a record of so much room, which is a power of two. */
@@ -106,6 +128,7 @@ static __noinline int tell(struct __sk_buff *skb, bool sent)
 	struct bpf_sock *sk = skb->sk;
 	struct transport t = {};
 	struct tcp_header h = {};
+	bool connected;
 	__u32 payload;
 	__u8 flags = 0;
 
@@ -118,16 +141,17 @@ static __noinline int tell(struct __sk_buff *skb, bool sent)
 		lose(NV_LOST_PACKET_UNREAD);
 		return 0;
 	}
+	if (bpf_skb_load_bytes(skb, t.offset, &h, p.protocol == IPPROTO_TCP ? sizeof(h) - sizeof(h.pad) : 4))
+		return 0;
+	connected = sent && is_connected(sk);
+	if (connected)
+		h.destination = sk->dst_port;
 	if (p.protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, t.offset, &h, sizeof(h) - sizeof(h.pad)))
-			return 0;
 		if (h.source != bpf_htons(DNS) && h.destination != bpf_htons(DNS)) /* there is no mDNS by TCP */
 			return 0;
 		payload = t.offset + (h.words >> 4) * 4;
 		p.sequence = bpf_ntohl(h.sequence) + (h.flags & TCP_SYN ? 1 : 0); /* Fast Open: the SYN comes first */
 	} else {
-		if (bpf_skb_load_bytes(skb, t.offset, &h, 4))
-			return 0;
 		payload = t.offset + UDP_HEADER;
 	}
 	if (!is_dns(h.source, h.destination, sent) || skb->len <= payload)
@@ -148,6 +172,8 @@ static __noinline int tell(struct __sk_buff *skb, bool sent)
 	}
 	if (!read_addresses(skb, &t, &p))
 		return 0;
+	if (connected)
+		read_server(sk, &p, t.family);
 	p.time = bpf_ktime_get_boot_ns();
 	p.cookie = bpf_get_socket_cookie(skb);
 	p.netns = BPF_CORE_READ((struct sk_buff *)skb, sk, __sk_common.skc_net.net, ns.inum);

@@ -25,7 +25,8 @@ const (
 	SeedNvLossNV_LOST_RING_FULL     SeedNvLoss = 0
 	SeedNvLossNV_LOST_OWNERS_FULL   SeedNvLoss = 1
 	SeedNvLossNV_LOST_PACKET_UNREAD SeedNvLoss = 2
-	SeedNvLossNV_LOSSES             SeedNvLoss = 3
+	SeedNvLossNV_LOST_LOOKUP_UNREAD SeedNvLoss = 3
+	SeedNvLossNV_LOSSES             SeedNvLoss = 4
 )
 
 type SeedOwner struct {

@@ -10,6 +10,11 @@ struct bpf_sock {
 	__u32 family;
 	__u32 type;
 	__u32 protocol;
+	__u32 skipped[8];
+	__be16 dst_port;
+	__u16 pad;
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
 };
 
 struct __sk_buff {

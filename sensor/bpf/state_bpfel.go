@@ -40,7 +40,8 @@ const (
 	StateNvLossNV_LOST_RING_FULL     StateNvLoss = 0
 	StateNvLossNV_LOST_OWNERS_FULL   StateNvLoss = 1
 	StateNvLossNV_LOST_PACKET_UNREAD StateNvLoss = 2
-	StateNvLossNV_LOSSES             StateNvLoss = 3
+	StateNvLossNV_LOST_LOOKUP_UNREAD StateNvLoss = 3
+	StateNvLossNV_LOSSES             StateNvLoss = 4
 )
 
 type StateNvRole uint32
@@ -90,6 +91,8 @@ const (
 	StateNvTypeNV_CLOSE       StateNvType = 4
 	StateNvTypeNV_LSM_CONNECT StateNvType = 5
 	StateNvTypeNV_PACKET      StateNvType = 6
+	StateNvTypeNV_LOOKUP      StateNvType = 7
+	StateNvTypeNV_EXEC        StateNvType = 8
 )
 
 type StateOwner struct {

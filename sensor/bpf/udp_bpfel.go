@@ -25,7 +25,8 @@ const (
 	UDPNvLossNV_LOST_RING_FULL     UDPNvLoss = 0
 	UDPNvLossNV_LOST_OWNERS_FULL   UDPNvLoss = 1
 	UDPNvLossNV_LOST_PACKET_UNREAD UDPNvLoss = 2
-	UDPNvLossNV_LOSSES             UDPNvLoss = 3
+	UDPNvLossNV_LOST_LOOKUP_UNREAD UDPNvLoss = 3
+	UDPNvLossNV_LOSSES             UDPNvLoss = 4
 )
 
 type UDPOwner struct {

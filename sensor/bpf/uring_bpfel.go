@@ -25,7 +25,8 @@ const (
 	UringNvLossNV_LOST_RING_FULL     UringNvLoss = 0
 	UringNvLossNV_LOST_OWNERS_FULL   UringNvLoss = 1
 	UringNvLossNV_LOST_PACKET_UNREAD UringNvLoss = 2
-	UringNvLossNV_LOSSES             UringNvLoss = 3
+	UringNvLossNV_LOST_LOOKUP_UNREAD UringNvLoss = 3
+	UringNvLossNV_LOSSES             UringNvLoss = 4
 )
 
 type UringOwner struct {

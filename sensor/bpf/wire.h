@@ -19,6 +19,10 @@ enum nv_type {
 	NV_LSM_CONNECT,
 	/* A packet between a process and a DNS server: struct nv_packet. */
 	NV_PACKET,
+	/* A call of getaddrinfo has ended. */
+	NV_LOOKUP,
+	/* A process runs a program in a root or mount namespace that is new. */
+	NV_EXEC,
 };
 
 enum nv_role {
@@ -87,10 +91,52 @@ struct nv_packet {
 	__u8 pad[4];
 };
 
+enum nv_text {
+	NV_TEXT_NULL,
+	NV_TEXT_READ,
+	NV_TEXT_UNREAD, /* it is not in memory, or no pointer */
+};
+
+struct nv_lookup_address {
+	__u16 family;
+	__u16 pad;
+	__u8 address[16]; /* 4 bytes of it for IPv4 */
+};
+
+struct nv_lookup {
+	enum nv_type type;
+	__u32 netns;   /* inode */
+	__u64 time;    /* ns on the boot clock: of the end */
+	__u64 start;   /* likewise */
+	__u64 library; /* the number under which the programs were attached; 0 on kernels before 5.15 */
+	__u64 twin;    /* another such number of the same inode, whose programs ran too; else 0 */
+	__u32 tgid;
+	__u32 uid;
+	__s32 result; /* 0, or a constant EAI_ of that libc */
+	__u16 node_length;
+	__u16 service_length;
+	enum nv_text node_state;
+	enum nv_text service_state;
+	__u8 count;  /* of addresses */
+	__u8 more;   /* there are more of them */
+	__u8 unread; /* and they cannot be read */
+	__u8 pad[5];
+	char comm[16];
+	char node[264];   /* a name has at most 255 bytes: what is longer is cut */
+	char service[64]; /* likewise cut */
+	struct nv_lookup_address addresses[16];
+};
+
+struct nv_exec {
+	enum nv_type type;
+	__u32 tgid;
+};
+
 /* Losses, as indexes of the map `losses`. */
 enum nv_loss {
 	NV_LOST_RING_FULL,
 	NV_LOST_OWNERS_FULL,
 	NV_LOST_PACKET_UNREAD,
+	NV_LOST_LOOKUP_UNREAD, /* a part of a lookup */
 	NV_LOSSES,
 };

@@ -19,6 +19,9 @@ func TestWire(t *testing.T) {
 		agree(t, name, load, "nv_socket_event", reflect.TypeFor[StateNvSocketEvent]())
 	}
 	agree(t, "dns", LoadDNS, "nv_packet", reflect.TypeFor[DNSNvPacket]())
+	agree(t, "lookup", LoadLookup, "nv_lookup", reflect.TypeFor[LookupNvLookup]())
+	agree(t, "lookup", LoadLookup, "nv_socket_event", reflect.TypeFor[StateNvSocketEvent]())
+	agree(t, "exec", LoadExec, "nv_exec", reflect.TypeFor[ExecNvExec]())
 }
 
 // agree compares a struct of an object with that of Go.

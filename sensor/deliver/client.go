@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -48,20 +49,27 @@ type Client interface {
 }
 
 // NewClient returns a client for an endpoint: grpc://host:4317 for OTLP/gRPC,
-// http://host:4318 for OTLP/HTTP in protobuf. It does not connect yet.
-func NewClient(endpoint string) (Client, error) {
+// http://host:4318 for OTLP/HTTP in protobuf; grpcs and https over TLS. It does
+// not connect yet.
+func NewClient(endpoint string, security Security) (Client, error) {
+	if err := security.Check(endpoint); err != nil {
+		return nil, err
+	}
 	u, err := url.Parse(endpoint)
 	if err == nil && isHost(u) {
 		switch u.Scheme {
 		case "grpc":
-			return newGRPC(u.Host)
-		case "http":
+			return newGRPC(u.Host, nil)
+		case "grpcs":
+			return newGRPC(u.Host, &security)
+		case "http", "https":
 			transport := http.DefaultTransport.(*http.Transport).Clone()
 			transport.MaxIdleConnsPerHost = eventsInFlight + snapshotsInFlight // the default of 2 closes the others after each use
-			return &httpClient{url: u.JoinPath("v1/logs").String(), client: &http.Client{Transport: transport}}, nil
+			transport.DialTLSContext = security.dialTLS
+			return &httpClient{url: u.JoinPath("v1/logs").String(), security: security, client: &http.Client{Transport: transport}}, nil
 		}
 	}
-	return nil, fmt.Errorf("OTLP endpoint %q is not valid: use grpc://HOST:4317 or http://HOST:4318", endpoint)
+	return nil, fmt.Errorf("OTLP endpoint %q is not valid: use grpc://HOST:4317 or http://HOST:4318, or grpcs and https over TLS", endpoint)
 }
 
 // isHost reports whether a URL is a host and a port, and nothing that would be
@@ -84,6 +92,12 @@ func Permanent(err error) bool {
 	return false
 }
 
+// denied reports whether a collector refuses a request for who sends it.
+func denied(err error) bool {
+	code := status.Code(err)
+	return code == codes.PermissionDenied || code == codes.Unauthenticated
+}
+
 // retryDelay is how long the collector asked to wait; 0 where it did not.
 func retryDelay(err error) time.Duration {
 	for _, detail := range status.Convert(err).Details() {
@@ -102,7 +116,14 @@ func withRetryDelay(s *status.Status, delay time.Duration) *status.Status {
 	return s
 }
 
-type grpcClient struct{ conn *grpc.ClientConn }
+type grpcClient struct {
+	host     string
+	security *Security // nil without TLS
+
+	mutex   sync.Mutex
+	conn    *grpc.ClientConn // nil once it is closed
+	renewed time.Time
+}
 
 // A collector that vanished without a word, or froze, is noticed within one
 // attempt: by then its connection must not be used for the next.
@@ -112,25 +133,70 @@ var alive = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * tim
 var reconnect = grpc.ConnectParams{MinConnectTimeout: 20 * time.Second,
 	Backoff: grpcbackoff.Config{BaseDelay: time.Second, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestRetry}}
 
-func newGRPC(host string) (*grpcClient, error) {
-	// With its scheme, or a host called "unix" would be taken for one.
-	conn, err := grpc.NewClient("dns:///"+url.PathEscape(host), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithKeepaliveParams(alive), grpc.WithConnectParams(reconnect), grpc.WithCompressor(packed{}), grpc.WithDecompressor(unpacker{}))
-	if err != nil {
-		return nil, fmt.Errorf("OTLP endpoint %s: %w", host, err)
+func newGRPC(host string, security *Security) (*grpcClient, error) {
+	c := &grpcClient{host: host, security: security}
+	var err error
+	c.conn, err = c.dial()
+	return c, err
+}
+
+func (c *grpcClient) dial() (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{grpc.WithKeepaliveParams(alive), grpc.WithConnectParams(reconnect), grpc.WithCompressor(packed{}), grpc.WithDecompressor(unpacker{})}
+	if c.security == nil {
+		options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	} else {
+		options = append(options, grpc.WithTransportCredentials(newFreshTLS(c.security)), grpc.WithPerRPCCredentials(c.security))
 	}
-	return &grpcClient{conn}, nil
+	// With its scheme, or a host called "unix" would be taken for one.
+	conn, err := grpc.NewClient("dns:///"+url.PathEscape(c.host), options...)
+	if err != nil {
+		return nil, fmt.Errorf("OTLP endpoint %s: %w", c.host, err)
+	}
+	return conn, nil
+}
+
+// renew leaves a connection on which the collector denies what is sent: it may be
+// for a certificate that has expired since, and been replaced. What else is under
+// way on it is sent again.
+func (c *grpcClient) renew(conn *grpc.ClientConn) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.conn != conn || c.security == nil || time.Since(c.renewed) < longestRetry {
+		return
+	}
+	next, err := c.dial()
+	if err != nil {
+		return // the one that is there does as well
+	}
+	c.conn, c.renewed = next, time.Now()
+	_ = conn.Close() // of what it has to say nothing is of use
+}
+
+func (c *grpcClient) current() (*grpc.ClientConn, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.conn == nil {
+		return nil, status.Error(codes.Canceled, "the client is closed")
+	}
+	return c.conn, nil
 }
 
 func (c *grpcClient) Send(ctx context.Context, request []byte) (plogotlp.ExportResponse, error) {
 	response := plogotlp.NewExportResponse()
+	conn, err := c.current()
+	if err != nil {
+		return response, err
+	}
 	var answer []byte
 	ctx = metadata.AppendToOutgoingContext(ctx, sentHeader, sentNow())
-	if err := c.conn.Invoke(ctx, "/opentelemetry.proto.collector.logs.v1.LogsService/Export", request, &answer, grpc.ForceCodecV2(bytesCodec{})); err != nil {
+	if err := conn.Invoke(ctx, "/opentelemetry.proto.collector.logs.v1.LogsService/Export", request, &answer, grpc.ForceCodecV2(bytesCodec{})); err != nil {
+		if denied(err) {
+			c.renew(conn)
+		}
 		return response, err
 	}
 	if err := response.UnmarshalProto(answer); err != nil {
-		return response, status.Errorf(codes.Unavailable, "the answer of %s is not OTLP: %v", c.conn.Target(), err)
+		return response, status.Errorf(codes.Unavailable, "the answer of %s is not OTLP: %v", conn.Target(), err)
 	}
 	return response, nil
 }
@@ -179,11 +245,18 @@ var answers = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.With
 // zstdName is zstd as a grpc-encoding and as a Content-Encoding.
 const zstdName = "zstd"
 
-func (c *grpcClient) Close() error { return c.conn.Close() }
+func (c *grpcClient) Close() error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	conn := c.conn
+	c.conn = nil
+	return conn.Close()
+}
 
 type httpClient struct {
-	url    string
-	client *http.Client
+	url      string
+	security Security
+	client   *http.Client
 }
 
 func (c *httpClient) Send(ctx context.Context, request []byte) (plogotlp.ExportResponse, error) {
@@ -195,6 +268,13 @@ func (c *httpClient) Send(ctx context.Context, request []byte) (plogotlp.ExportR
 	post.Header.Set("Content-Type", "application/x-protobuf")
 	post.Header.Set("Content-Encoding", zstdName)
 	post.Header.Set(sentHeader, sentNow())
+	token, err := c.security.token()
+	if err != nil {
+		return response, status.Error(codes.Unauthenticated, err.Error())
+	}
+	if token != "" {
+		post.Header.Set(authorization, token)
+	}
 	answer, err := c.client.Do(post)
 	if err != nil {
 		return response, status.Errorf(codes.Unavailable, "sending to %s: %v", c.url, err)
@@ -208,6 +288,9 @@ func (c *httpClient) Send(ctx context.Context, request []byte) (plogotlp.ExportR
 		refusal := status.Newf(codeOf(answer.StatusCode), "%s answered %s: %s", c.url, answer.Status, strings.ToValidUTF8(string(text[:min(len(text), longestAnswer)]), "."))
 		if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
 			refusal = withRetryDelay(refusal, time.Duration(seconds)*time.Second)
+		}
+		if denied(refusal.Err()) {
+			c.client.CloseIdleConnections() // as grpcClient.renew does
 		}
 		return response, refusal.Err()
 	}

@@ -163,7 +163,7 @@ const asChild = "NETVIEW_TEST_SPOOL"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(asChild); dir != "" {
 		o := DefaultOptions()
-		client, err := NewClient(os.Getenv(asChild + "_ENDPOINT"))
+		client, err := NewClient(os.Getenv(asChild+"_ENDPOINT"), Security{})
 		if err == nil {
 			o.Client, o.Dir, o.Resource = client, dir, event.Resource{SensorID: "s", Session: session}
 			o.Log = discard
@@ -506,7 +506,7 @@ func TestNewSnapshotPassesAStuckOne(t *testing.T) {
 		defer s.mutex.Unlock()
 		return s.stuck
 	})
-	client, err := NewClient(c.endpoint)
+	client, err := NewClient(c.endpoint, Security{})
 	if err != nil {
 		t.Fatal(err)
 	}

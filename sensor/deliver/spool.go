@@ -117,7 +117,7 @@ const diskRetry = 5 * time.Second
 // snapshots have lanes of their own, so that neither waits for the other.
 type Spool struct {
 	options Options
-	failing atomic.Bool
+	failing atomic.Int32 // takes, fails or denies
 
 	mutex     sync.Mutex
 	wake      *sync.Cond // there is an event to send, for one of those who send
@@ -148,13 +148,16 @@ var errNoDir = errors.New("no directory is configured")
 // be used is no error: the spool then keeps to memory, tries the disk again and
 // says so in its status. The only error is a [LockedError].
 func Open(options Options) (*Spool, error) {
-	s := &Spool{options: options, syncNow: make(chan struct{}, 1), shown: event.Delivery{Delivered: map[event.Kind]uint64{}, Lost: map[string]map[event.Kind]uint64{}}}
+	s := &Spool{options: options, syncNow: make(chan struct{}, 1), shown: event.Delivery{Delivered: map[event.Kind]uint64{}, Lost: map[string]map[event.Kind]uint64{}, Failed: map[string]uint64{}}}
 	s.wake, s.wakeOther = sync.NewCond(&s.mutex), sync.NewCond(&s.mutex)
 	for _, cause := range Causes() {
 		s.shown.Lost[cause] = map[event.Kind]uint64{}
 	}
 	for _, kind := range event.Kinds() {
 		s.shown.Delivered[kind] = 0
+	}
+	for _, failure := range failures() {
+		s.shown.Failed[failure] = 0
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -621,7 +624,7 @@ func (s *Spool) Status() event.Delivery {
 	s.showing.Lock()
 	defer s.showing.Unlock()
 	status := s.shown
-	status.Delivered, status.Lost = maps.Clone(status.Delivered), map[string]map[event.Kind]uint64{}
+	status.Delivered, status.Failed, status.Lost = maps.Clone(status.Delivered), maps.Clone(status.Failed), map[string]map[event.Kind]uint64{}
 	for cause, kinds := range s.shown.Lost {
 		status.Lost[cause] = maps.Clone(kinds)
 	}
@@ -639,6 +642,10 @@ func (s *Spool) update() {
 	var events, snapshots event.Lane
 	events.Records, events.Oldest = s.events.waiting()
 	events.Bytes = s.events.bytes
+	events.Limit, snapshots.Limit = s.options.EventsBytes, s.options.SnapshotsBytes
+	if s.diskErr != nil {
+		events.Limit, snapshots.Limit = s.options.MemoryBytes, s.options.MemoryBytes
+	}
 	held := s.snapshots.held()
 	for _, h := range held {
 		snapshots.Records += sum(h.kinds)

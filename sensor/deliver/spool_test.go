@@ -141,7 +141,7 @@ func startCollector(t *testing.T, protocol, address string) *collector {
 // options of a spool that sends to an endpoint.
 func options(t testing.TB, endpoint string) Options {
 	t.Helper()
-	client, err := NewClient(endpoint)
+	client, err := NewClient(endpoint, Security{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,9 +417,9 @@ func TestEndpoints(t *testing.T) {
 		"grpc://collector": false, "http://collector": false, "grpc://collector:": false, "grpc://collector:0": false, "grpc://collector:70000": false,
 		// What would be ignored in silence.
 		"http://h:4318?tenant=a": false, "http://user:secret@h:4318": false, "grpc://h:4317#a": false,
-		"": false, "127.0.0.1:4317": false, "https://h:4318": false, "http://h:4318/v1/logs": false, "grpc://": false, "ftp://h": false, "://": false,
+		"": false, "127.0.0.1:4317": false, "https://h:4318": true, "grpcs://h:4317": true, "grpcs://h": false, "http://h:4318/v1/logs": false, "grpc://": false, "ftp://h": false, "://": false,
 	} {
-		client, err := NewClient(endpoint)
+		client, err := NewClient(endpoint, Security{})
 		if (err == nil) != good {
 			t.Errorf("%q: %v", endpoint, err)
 		}

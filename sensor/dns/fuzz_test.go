@@ -70,12 +70,15 @@ func FuzzTCP(f *testing.F) {
 	out, in := bytesOf(f, questions), bytesOf(f, answers)
 	f.Add(append(play(1, 0, out), play(0, 0, in)...))
 	f.Add(append(append(append(play(1, 0, out[:20]), play(1, 20, out[20:])...), play(0, 30, in[30:])...), play(0, 0, in[:30])...))
+	f.Add(append(play(1, 0, nil), play(9, 0, out)...))
+	f.Add(append(play(1, 0, out), play(9, len(out), out)...))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		tracker := NewTracker(Limits{Queries: 8, Streams: 3, Buffered: 4000}, func(q *Query) { checkQuery(t, q) })
 		now := time.Duration(0)
 		for len(script) >= 5 {
 			flags, sequence, n := script[0], uint32(binary.BigEndian.Uint16(script[1:])), int(binary.BigEndian.Uint16(script[3:]))
 			n = min(n, len(script)-5)
+			sequence += uint32(flags>>3&1) << 31 // as far away as can be
 			now += time.Duration(flags>>4) * time.Second
 			tracker.Packet(&Packet{At: now, Socket: uint64(flags >> 1 & 3), Netns: 1, Sent: flags&1 != 0, Transport: event.TransportTCP, Remote: server1, Sequence: sequence, Data: script[5 : 5+n], Length: n})
 			script = script[5+n:]

@@ -16,7 +16,7 @@ const (
 	// Programs keep addresses for longer than they should: the process that asked is
 	// believed for at least ownLeast, whatever the TTL. getaddrinfo tells none.
 	ownLeast = 10 * time.Minute
-	// most is the longest that any name is used, as resolvers have it too (RFC 8767, 4).
+	// most is the longest that any name is used: what unbound caps a TTL at, too.
 	most = 24 * time.Hour
 )
 
@@ -145,16 +145,17 @@ func (n *Names) learn(at place, l learned) {
 // Find returns the name by which a process knows an address at a time of the boot
 // clock. The newest that it asked for itself wins. Failing that it is the newest that
 // another process of the network namespace was given in an answer, or any process of
-// the host where the address is public, as long as the TTL lasts.
-func (n *Names) Find(netns uint64, pid uint32, address netip.Addr, at time.Duration) (found Found, ok bool) {
+// the host where the address is public, as long as the TTL lasts. What was learned
+// before the process began is of another that had its pid.
+func (n *Names) Find(netns uint64, pid uint32, began time.Duration, address netip.Addr, at time.Duration) (found Found, ok bool) {
 	address = address.Unmap()
 	n.others = n.others[:0]
 	here, _ := n.addresses.Get(place{netns, address})
-	n.gather(&found, here, pid, true, at)
-	n.gather(&found, here, pid, false, at)
+	n.gather(&found, here, pid, began, true, at)
+	n.gather(&found, here, pid, began, false, at)
 	if public(address) {
 		everywhere, _ := n.addresses.Get(place{0, address})
-		n.gather(&found, everywhere, pid, false, at)
+		n.gather(&found, everywhere, pid, began, false, at)
 	}
 	found.Others = n.others
 	return found, found.Name != ""
@@ -162,10 +163,10 @@ func (n *Names) Find(netns uint64, pid uint32, address netip.Addr, at time.Durat
 
 // gather takes the names of a list that the process asked for itself, or those that
 // others did, the newest first.
-func (n *Names) gather(found *Found, list []learned, pid uint32, own bool, at time.Duration) {
+func (n *Names) gather(found *Found, list []learned, pid uint32, began time.Duration, own bool, at time.Duration) {
 	for i := len(list) - 1; i >= 0; i-- {
 		l := &list[i]
-		if same := l.pid == pid && pid != 0; same != own || !l.lives(own, at) {
+		if same := l.pid == pid && pid != 0 && l.at >= began; same != own || !l.lives(own, at) {
 			continue
 		}
 		if found.Name == "" {

@@ -70,6 +70,10 @@ func TestNames(t *testing.T) {
 		{"processes that are not known are not the same", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {
 			learn(1, 0, "www.example.com", publicAddress, looked, 0, time.Hour)
 		}, publicAddress, ""},
+		{"another's that had its pid", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {
+			learn(1, 10, "looked.example.com", private, looked, 0, time.Minute-1)
+			learn(1, 10, "www.example.com", private, answered, time.Hour, time.Minute-1)
+		}, private, "www.example.com by dns_answer false 59m0.000000001s {1h0m0s true} []"},
 		{"addresses as names", func(learn func(uint64, uint32, string, string, string, time.Duration, time.Duration)) {
 			learn(1, 10, "198.51.100.1", publicAddress, looked, 0, time.Hour)
 			learn(1, 10, "::1", publicAddress, looked, 0, time.Hour)
@@ -82,7 +86,7 @@ func TestNames(t *testing.T) {
 				n.Learn(netns, pid, name, []Address{{netip.MustParseAddr(address), ttl}}, source, at)
 			})
 			got := ""
-			if f, ok := n.Find(1, 10, netip.MustParseAddr(test.address), time.Hour); ok {
+			if f, ok := n.Find(1, 10, time.Minute, netip.MustParseAddr(test.address), time.Hour); ok {
 				got = fmt.Sprintf("%s by %s %t %v %v %v", f.Name, f.Source, f.SameProcess, f.Age, f.TTL, f.Others)
 			}
 			if got != test.want {
@@ -103,7 +107,7 @@ func TestNamesAreBounded(t *testing.T) {
 		address := netip.AddrFrom4([4]byte{198, 18, byte(i >> 12), byte(i >> 4)}) // 16 names each
 		n.Learn(1, uint32(i), fmt.Sprintf("host-%d.example.com", i), []Address{{address, time.Minute}}, answered, 0)
 	}
-	if f, ok := n.Find(1, 5, netip.AddrFrom4([4]byte{198, 18, byte(199_999 >> 12), byte(199_999 >> 4 & 0xff)}), 0); !ok || len(f.Others) != mostPerAddress-1 {
+	if f, ok := n.Find(1, 5, 0, netip.AddrFrom4([4]byte{198, 18, byte(199_999 >> 12), byte(199_999 >> 4 & 0xff)}), 0); !ok || len(f.Others) != mostPerAddress-1 {
 		t.Errorf("the newest is %+v", f)
 	}
 	for i := range 200_000 { // and one each

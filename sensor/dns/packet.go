@@ -21,8 +21,10 @@ type Packet struct {
 	Socket uint64        // cookie
 	Netns  uint64        // inode
 	// Sent by the socket; else received by it.
-	Sent          bool
-	Transport     string // event.TransportUDP or TransportTCP
+	Sent      bool
+	Transport string // event.TransportUDP or TransportTCP
+	// Local and Remote as the socket has them, where it is connected: what a
+	// translation of addresses makes of them differs between the two directions.
 	Local, Remote netip.AddrPort
 	// Sequence number of the first byte of Data in TCP; in UDP the offset of Data in
 	// the datagram.

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -30,12 +29,13 @@ type identity struct {
 	question question
 }
 
-// exchange is where an answer comes: to the socket that asked, from the server
-// that was asked, with the question's ID. In mDNS anybody may answer.
+// exchange is where an answer comes: to the socket that asked, with the question's
+// ID. Which server it comes from says nothing: where addresses are translated it is
+// another than was asked, and in mDNS anybody may answer.
 type exchange struct {
-	socket uint64
-	id     uint16
-	server netip.AddrPort
+	socket   uint64
+	id       uint16
+	protocol string
 }
 
 // query waits for its answer.
@@ -63,13 +63,13 @@ func (q *query) again(p *Packet, x exchange, server string) (added bool) {
 	if p.Process != nil && !e.Process.PID.Known {
 		e.Process = *p.Process
 	}
+	if len(e.Servers) < mostExchanges && !slices.Contains(e.Servers, server) {
+		e.Servers = append(e.Servers, server)
+	}
 	if len(q.exchanges) == mostExchanges || slices.Contains(q.exchanges, x) {
 		return false
 	}
 	q.exchanges = append(q.exchanges, x)
-	if !slices.Contains(e.Servers, server) {
-		e.Servers = append(e.Servers, server)
-	}
 	return true
 }
 

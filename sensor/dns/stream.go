@@ -81,9 +81,13 @@ func (s *streams) take(p *Packet) {
 	}
 }
 
+// early is how many bytes a sequence number is ahead of the one that is expected; less
+// than 0 for one that was there.
+func (st *stream) early(sequence uint32) int { return int(int32(sequence - st.next)) }
+
 // order feeds a segment if it is its turn, and those that waited for it.
 func (s *streams) order(st *stream, p *Packet, sequence uint32, data []byte) {
-	switch early := int32(sequence - st.next); {
+	switch early := st.early(sequence); {
 	case early > 0:
 		if len(st.ahead) == 0 {
 			st.missingSince = p.At
@@ -91,7 +95,7 @@ func (s *streams) order(st *stream, p *Packet, sequence uint32, data []byte) {
 		st.ahead = append(st.ahead, segment{sequence, append([]byte(nil), data...)})
 		s.buffered += len(data)
 		return
-	case int(-early) >= len(data): // sent again
+	case -early >= len(data): // sent again
 		return
 	default:
 		data = data[-early:]
@@ -105,15 +109,15 @@ func (s *streams) order(st *stream, p *Packet, sequence uint32, data []byte) {
 func (s *streams) catchUp(st *stream, p *Packet) {
 	for i := 0; i < len(st.ahead); {
 		a := st.ahead[i]
-		early := int32(a.sequence - st.next)
+		early := st.early(a.sequence)
 		if early > 0 {
 			i++
 			continue
 		}
 		st.ahead = slices.Delete(st.ahead, i, i+1)
 		s.buffered -= len(a.data)
-		if int(-early) < len(a.data) {
-			st.next += uint32(len(a.data) + int(early))
+		if -early < len(a.data) {
+			st.next += uint32(len(a.data) + early)
 			s.feed(st, p, a.data[-early:])
 			i = 0 // another may follow it
 			st.missingSince = p.At

@@ -33,9 +33,10 @@ func DefaultLimits() Limits { return Limits{Queries: 1 << 14, Streams: 1 << 12, 
 //
 // Transmissions of a question by the same process in the same network namespace,
 // each within 5.5 s of the one before, are one query. It is told once: when its
-// first answer comes, or when the time is over. An answer must come to the socket
-// that asked, from the server that was asked, with the ID and the question; in mDNS,
-// where everybody hears an answer, it must have a record of the name and type.
+// first answer comes, or when the time is over: as unanswered, or as unfinished where
+// the answer may have been among packets that are missing ([Tracker.Gap]). An answer must come to the socket
+// that asked, with the ID and the question; in mDNS, where everybody hears an answer,
+// it must have a record of the name and type.
 // What responders of mDNS probe and announce is no query.
 type Tracker struct {
 	limits Limits
@@ -46,6 +47,7 @@ type Tracker struct {
 	heard     map[heardKey][]*query // those that are continuous
 	// oldest and newest of those that wait, by their last transmission.
 	oldest, newest *query
+	gap            time.Duration // when packets were last missing
 	// free and spare are used again.
 	free  []*query
 	spare [][]*query
@@ -117,37 +119,34 @@ func (t *Tracker) ask(p *Packet, protocol string, asked question) {
 	if p.Process != nil && p.Process.PID.Known {
 		id.owner, id.known = uint64(p.Process.PID.Value), true
 	}
-	x := exchange{socket: p.Socket, id: t.message.id}
-	if protocol != event.ProtocolMDNS {
-		x.server = p.Remote
-	}
+	x := exchange{p.Socket, t.message.id, protocol}
 	q := t.queries[id]
 	if q != nil && p.At-q.last > wait {
-		t.finish(q, event.DNSNoAnswer, q.last+wait)
+		t.giveUp(q)
 		q = nil
 	}
 	if q == nil {
 		if len(t.queries) >= t.limits.Queries {
-			t.makeRoom(p.At)
+			t.evict(t.oldest, p.At)
 		}
 		q = t.begin(p, id)
 	} else {
 		t.unlink(q)
 	}
-	if q.again(p, x, t.message.texts.address(p.Remote.Addr())) {
-		add(t, t.exchanges, x, q)
-	}
 	t.link(q)
+	if added := q.again(p, x, t.message.texts.address(p.Remote.Addr())); added && !q.continuous {
+		add(t, t.exchanges, x, q, p.At)
+	}
 }
 
-// makeRoom ends the query that was repeated longest ago.
-func (t *Tracker) makeRoom(now time.Duration) {
-	if now-t.oldest.last > wait {
-		t.finish(t.oldest, event.DNSNoAnswer, t.oldest.last+wait)
+// evict a query to make room.
+func (t *Tracker) evict(q *query, now time.Duration) {
+	if now-q.last > wait {
+		t.giveUp(q)
 		return
 	}
 	t.lost[CauseQueryEvicted]++
-	t.finish(t.oldest, event.DNSUnfinished, now)
+	t.finish(q, event.DNSUnfinished, now)
 }
 
 // begin a query with its first transmission.
@@ -169,7 +168,7 @@ func (t *Tracker) begin(p *Packet, id identity) *query {
 	e.ConnectionID = event.Optional[uint64]{Value: p.Socket, Known: p.Socket != 0}
 	t.queries[id] = q
 	if q.continuous {
-		add(t, t.heard, heardKey{id.netns, id.question.name}, q)
+		add(t, t.heard, heardKey{id.netns, id.question.name}, q, p.At)
 	}
 	return q
 }
@@ -184,10 +183,7 @@ func familyOf(a netip.Addr) string {
 // answer takes a response that came.
 func (t *Tracker) answer(p *Packet, protocol string) {
 	m := &t.message
-	x := exchange{socket: p.Socket, id: m.id}
-	if protocol != event.ProtocolMDNS {
-		x.server = p.Remote
-	}
+	x := exchange{p.Socket, m.id, protocol}
 	if len(t.exchanges[x]) == 0 && (protocol != event.ProtocolMDNS || len(t.heard) == 0) {
 		return // late, or another copy
 	}
@@ -239,7 +235,7 @@ func (q *query) answeredBy(r *record) bool {
 
 func (t *Tracker) answered(q *query, at time.Duration) {
 	if at-q.last > wait {
-		t.finish(q, event.DNSNoAnswer, q.last+wait)
+		t.giveUp(q)
 		return
 	}
 	q.answer(&t.message, at)
@@ -250,10 +246,22 @@ func (t *Tracker) answered(q *query, at time.Duration) {
 // all packets were taken.
 func (t *Tracker) Tick(now time.Duration) {
 	for t.oldest != nil && now-t.oldest.last > wait {
-		t.finish(t.oldest, event.DNSNoAnswer, t.oldest.last+wait)
+		t.giveUp(t.oldest)
 	}
 	t.streams.tick(now)
 }
+
+// giveUp a query that has waited long enough.
+func (t *Tracker) giveUp(q *query) {
+	result := event.DNSNoAnswer
+	if t.gap != 0 && t.gap >= q.first {
+		result = event.DNSUnfinished // it is not known whether there was an answer
+	}
+	t.finish(q, result, q.last+wait)
+}
+
+// Gap says that packets are missing, up to a time of the boot clock.
+func (t *Tracker) Gap(at time.Duration) { t.gap = at }
 
 // Close ends what still waits.
 func (t *Tracker) Close(now time.Duration) {
@@ -287,8 +295,15 @@ func (t *Tracker) finish(q *query, result string, at time.Duration) {
 	t.free = append(t.free, q)
 }
 
+// mostShared is how many queries may wait for the same answer. It keeps those short
+// who look through them.
+const mostShared = 64
+
 // add a query to a list.
-func add[K comparable](t *Tracker, lists map[K][]*query, key K, q *query) {
+func add[K comparable](t *Tracker, lists map[K][]*query, key K, q *query, now time.Duration) {
+	if list := lists[key]; len(list) == mostShared {
+		t.evict(list[0], now)
+	}
 	list := lists[key]
 	if last := len(t.spare) - 1; list == nil && last >= 0 {
 		list, t.spare = t.spare[last], t.spare[:last]

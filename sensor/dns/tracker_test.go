@@ -107,6 +107,14 @@ func TestQueries(t *testing.T) {
 			w.later(ms)
 			w.gets(alice, server1, reply(a, dns.RcodeSuccess, answerA)) // late
 		}, want: []string{"dns/udp www.example.com A by 10: 2x[192.0.2.53] no_answer"}},
+		{name: "no answer, while packets were missing", do: func(w *world) {
+			w.sends(alice, server1, a)
+			w.later(time.Second)
+			w.Gap(w.now)
+			w.later(wait)
+			w.sends(alice, server1, a)
+			w.later(wait + 1)
+		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] unfinished", "dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer"}},
 		{name: "late, before the tick that gives it up", do: func(w *world) {
 			w.sends(alice, server1, a)
 			w.now += wait + 1
@@ -120,7 +128,6 @@ func TestQueries(t *testing.T) {
 		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer", "dns/udp www.example.com A by 10: 1x[192.0.2.53] answered NOERROR in 0s, A 198.51.100.1 60"}},
 		{name: "answers of others are none", do: func(w *world) {
 			w.sends(alice, server1, a)
-			w.gets(alice, server2, reply(a, dns.RcodeSuccess, answerA))                                    // another server
 			w.gets(alice, netip.MustParseAddrPort("192.0.2.53:5353"), reply(a, dns.RcodeSuccess, answerA)) // another port
 			w.gets(alice, server1, reply(ask(2, "www.example.com", dns.TypeA), dns.RcodeSuccess, answerA)) // another ID
 			w.gets(alice, server1, reply(ask(1, "www.example.net", dns.TypeA), dns.RcodeSuccess))          // another name
@@ -129,6 +136,11 @@ func TestQueries(t *testing.T) {
 			w.gets(alice, server1, a)                                                                      // a question
 			w.later(time.Minute)
 		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] no_answer"}},
+		{name: "an answer from a translated address", do: func(w *world) {
+			w.sends(alice, server1, a)
+			w.later(ms)
+			w.gets(alice, server2, reply(a, dns.RcodeSuccess, answerA))
+		}, want: []string{"dns/udp www.example.com A by 10: 1x[192.0.2.53] answered NOERROR in 1ms, A 198.51.100.1 60"}},
 		{name: "two processes ask the same", do: func(w *world) {
 			w.sends(alice, server1, a)
 			w.sends(bob, server1, a)
@@ -281,6 +293,34 @@ func TestNoRoom(t *testing.T) {
 	w.later(time.Minute)
 	w.expect(map[string]uint64{CauseQueryEvicted: 1}, "dns/udp h0.example.com A by 10: 1x[192.0.2.53] unfinished",
 		"dns/udp h1.example.com A by 10: 1x[192.0.2.53] no_answer", "dns/udp h2.example.com A by 10: 1x[192.0.2.53] no_answer")
+}
+
+// TestOneAnswerForAll: who asks everything with the same ID makes nobody look through
+// thousands of queries.
+func TestOneAnswerForAll(t *testing.T) {
+	for name, from := range map[string]who{"to be heard by one": alice, "by all": responder} {
+		w := newWorld(t, DefaultLimits())
+		server, most := server1, 0
+		if from == responder {
+			server = group
+		}
+		for i := range 1000 {
+			q := ask(1, "www.local", uint16(i+1000))
+			if from == alice {
+				q = ask(1, fmt.Sprintf("h%d.example.com", i), dns.TypeA)
+			}
+			w.sends(from, server, q)
+			for _, list := range w.exchanges {
+				most = max(most, len(list))
+			}
+			for _, list := range w.heard {
+				most = max(most, len(list))
+			}
+		}
+		if most != mostShared || w.Lost()[CauseQueryEvicted] != 1000-mostShared || len(w.told) != 1000-mostShared || w.Waiting() != mostShared {
+			t.Errorf("%s: %d share, %d were told, %d wait, %v", name, most, len(w.told), w.Waiting(), w.Lost())
+		}
+	}
 }
 
 // TestQueryIsWhole looks at what the lines of TestQueries leave out.

@@ -33,16 +33,25 @@ const (
 	DetailEvicted      = "evicted"
 )
 
+// Results of an attempt to connect that did not succeed, beside [DetailTimedOut] and
+// [DetailAborted].
+const (
+	ResultRefused     = "refused"
+	ResultUnreachable = "unreachable"
+	ResultReset       = "reset"
+	ResultDenied      = "denied"
+)
+
 // results are the names of the errors that a connect most often has; another is
 // called by its name in lower case, without the E.
 var results = map[unix.Errno]string{
-	unix.ECONNREFUSED: "refused",
+	unix.ECONNREFUSED: ResultRefused,
 	unix.ETIMEDOUT:    DetailTimedOut,
-	unix.ENETUNREACH:  "unreachable",
-	unix.EHOSTUNREACH: "unreachable",
-	unix.ECONNRESET:   "reset",
-	unix.EACCES:       "denied",
-	unix.EPERM:        "denied",
+	unix.ENETUNREACH:  ResultUnreachable,
+	unix.EHOSTUNREACH: ResultUnreachable,
+	unix.ECONNRESET:   ResultReset,
+	unix.EACCES:       ResultDenied,
+	unix.EPERM:        ResultDenied,
 }
 
 // Result of an attempt to connect that did not succeed. An error of 0 says that

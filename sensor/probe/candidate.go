@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/sensor/bpf"
 	"github.com/netview-project/netview/sensor/probe/kernelfs"
+	"github.com/netview-project/netview/sensor/rights"
 )
 
 // Features that a kernel may give.
@@ -38,7 +42,19 @@ const (
 	FeatureDNS = "dns"
 	// FeatureSeed: the process of connections that are older than the sensor.
 	FeatureSeed = "seed"
+	// FeatureLookup: calls of getaddrinfo(3), in the libcs to which [Probe.AttachLookups]
+	// has attached the programs.
+	FeatureLookup = "dns_lookup"
+	// FeatureExec: programs that run where there may be a libc which is new.
+	FeatureExec = "exec"
 )
+
+// untested are features that nothing which the sensor does would show: it has no
+// libc of its own.
+var untested = []string{FeatureLookup, FeatureExec}
+
+// flags by the features that each turns off.
+var flags = map[string]string{FeatureLookup: "--dns.lookups", FeatureExec: "--dns.lookups"}
 
 // candidate is one way to make a feature: an object whose programs do it together.
 type candidate struct {
@@ -77,6 +93,9 @@ var candidates = []candidate{
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
 	{FeatureDNS, "cgroup_skb", bpf.LoadDNS, cgroup(map[string]ebpf.AttachType{"packet_sent": ebpf.AttachCGroupInetEgress, "packet_received": ebpf.AttachCGroupInetIngress})},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
+	{FeatureLookup, hookMulti, loadLookupMulti, lookupsByMulti},
+	{FeatureLookup, "uprobe/getaddrinfo", bpf.LoadLookup, lookupsByPerf},
+	{FeatureExec, "tp_btf/sched_process_exec", bpf.LoadExec, tracing("executed")},
 }
 
 // tracing attaches programs that name their hook themselves.
@@ -174,4 +193,41 @@ func seed(c *ebpf.Collection) ([]io.Closer, error) {
 		return nil, fmt.Errorf("running the iterator: %w", err)
 	}
 	return nil, nil
+}
+
+// loadLookupMulti loads the programs for links which any sensor may make that has
+// them; others are made by perf_event_open(2), which takes CAP_SYS_ADMIN.
+func loadLookupMulti() (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadLookup()
+	if err != nil {
+		return nil, err
+	}
+	for _, program := range spec.Programs {
+		program.AttachType = ebpf.AttachTraceUprobeMulti
+	}
+	return spec, nil
+}
+
+// lookupsByMulti attaches nothing yet: to which files is not known before libcs are
+// found. A kernel without such links, one before 6.6, loads the programs all the same.
+func lookupsByMulti(*ebpf.Collection) ([]io.Closer, error) {
+	return nil, features.HaveBPFLinkUprobeMulti()
+}
+
+func lookupsByPerf(*ebpf.Collection) ([]io.Closer, error) {
+	if len(rights.Missing(FeatureLookup)) > 0 {
+		return nil, unix.EPERM
+	}
+	return nil, nil
+}
+
+// keep takes of an attached candidate what is needed later.
+func (p *Probe) keep(feature string, c *ebpf.Collection) (err error) {
+	switch feature {
+	case FeatureLookup:
+		p.lookups, p.returnsAreSafe = c.Programs, sync.OnceValue(returnsAreSafe)
+	case FeatureExec:
+		p.generation, err = c.Maps["generation"].Memory()
+	}
+	return err
 }

@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -29,5 +31,25 @@ func TestCandidates(t *testing.T) {
 				t.Skipf("not on this kernel: %v (%s)", f.Err, f.Remedy)
 			}
 		})
+	}
+}
+
+// TestLeftOut: a feature that is left out is not in the kernel, and says by which flag.
+func TestLeftOut(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root (CAP_BPF and CAP_PERFMON)")
+	}
+	p := Open(slog.New(slog.NewTextHandler(t.Output(), nil)), FeatureLookup, FeatureExec)
+	defer p.Close()
+	for _, name := range []string{FeatureLookup, FeatureExec} {
+		if f := p.feature(name); p.On(name) || f.Err == nil || !strings.Contains(f.Err.Error(), "--dns.lookups") || f.Remedy != "" {
+			t.Errorf("%+v", *f)
+		}
+	}
+	if _, err := p.AttachLookups("/", 1); !errors.Is(err, ErrNoLookups) {
+		t.Errorf("programs that are left out are attached: %v", err)
+	}
+	if err := p.ForgetRoots(); err != nil {
+		t.Error(err)
 	}
 }

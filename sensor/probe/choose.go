@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -48,13 +49,18 @@ func names(candidates []candidate) (list []Feature) {
 }
 
 // choose brings the first candidate of each feature into the kernel that can be
-// attached and passes the test.
-func (p *Probe) choose(candidates []candidate) {
+// attached and passes the test, but of none that is left out.
+func (p *Probe) choose(candidates []candidate, leftOut []string) {
 	p.features = names(candidates)
+	for _, name := range leftOut {
+		if f := p.feature(name); f != nil {
+			f.Err = fmt.Errorf("not asked for (%s)", flags[name])
+		}
+	}
 	if err := p.test.begin(); err != nil {
 		p.log.Debug("The self-test has no older connection", "err", err)
 	}
-	left := candidates
+	left := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return slices.Contains(leftOut, c.feature) })
 	for len(left) > 0 {
 		var next []candidate
 		tried := map[string]*candidate{}
@@ -168,6 +174,9 @@ func (p *Probe) add(c *candidate) error {
 	}
 	if err == nil && p.reader == nil {
 		err = p.read(collection)
+	}
+	if err == nil {
+		err = p.keep(c.feature, collection)
 	}
 	if err != nil {
 		for _, c := range closers {

@@ -555,6 +555,41 @@ func TestPacketsOfAProcess(t *testing.T) {
 	}
 }
 
+// TestTranslated: a resolver that is reached by the translation of addresses, as that
+// of Docker is, is told as its client knows it.
+func TestTranslated(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("translating addresses needs the nft command of nftables")
+	}
+	ns := testns.New(t)
+	w := watchPackets(t)
+	rules := exec.Command(nft, "-f", "-")
+	rules.Stdin = strings.NewReader(`table ip translate {
+	chain output {
+		type nat hook output priority -100
+		ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.1:5399
+	}
+}
+`)
+	ns.Do(t, func() error {
+		if said, err := rules.CombinedOutput(); err != nil {
+			return fmt.Errorf("translating addresses: %w: %s", err, said)
+		}
+		return nil
+	})
+	k := &talk{cookies: map[uint64]bool{}}
+	defer k.close()
+	ns.Do(t, func() error {
+		return k.exchange(unix.AF_INET, local4(5399), nil, 40, 90, func(client, _ int) error { return unix.Connect(client, at4(53, 127, 0, 0, 11)) })
+	})
+	var lines []string
+	for _, p := range w.told(t, ns) {
+		lines = append(lines, words(p))
+	}
+	expectLines(t, lines, []string{"udp 127.0.0.1:* > 127.0.0.11:53 40 by us", "udp 127.0.0.1:* < 127.0.0.11:53 90"})
+}
+
 // TestPacketsAcrossNamespaces: over a link the kernel sees each packet four times.
 // Streams are cut into segments by it, or not: what is told is the whole stream.
 func TestPacketsAcrossNamespaces(t *testing.T) {

@@ -40,24 +40,29 @@ type Probe struct {
 	log      *slog.Logger
 	features []Feature
 	// shared are the maps of all programs, attached what runs, by feature.
-	shared       map[string]*ebpf.Map
-	attached     map[string][]io.Closer
-	programs     []*ebpf.Program
-	reader       *ringbuf.Reader // nil where nothing is told
-	losses       *ebpf.Memory
-	test         selfTest
-	early        [][]byte // records that others made during the self-tests
-	garbled      atomic.Uint64
-	missedBefore atomic.Uint64
+	shared         map[string]*ebpf.Map
+	attached       map[string][]io.Closer
+	programs       []*ebpf.Program
+	reader         *ringbuf.Reader // nil where nothing is told
+	losses         *ebpf.Memory
+	lookups        map[string]*ebpf.Program // nil where the feature is off
+	returnsAreSafe func() error             // why no return address may be changed; nil where it may
+	generation     *ebpf.Memory             // of roots; nil where the feature is off
+	generations    uint32
+	test           selfTest
+	early          [][]byte // records that others made during the self-tests
+	garbled        atomic.Uint64
+	missedBefore   atomic.Uint64
 	// looked is closed, and made anew, when the ring buffer was read to its end.
 	looked atomic.Pointer[chan struct{}]
 }
 
-// Open loads what the kernel takes. It never fails: without the feature
-// [FeatureFlow] there are no events, and [Probe.Features] says why.
-func Open(log *slog.Logger) *Probe { return open(log, candidates) }
+// Open loads what the kernel takes, but for features that are left out. It never
+// fails: without the feature [FeatureFlow] there are no events, and
+// [Probe.Features] says why.
+func Open(log *slog.Logger, leftOut ...string) *Probe { return open(log, candidates, leftOut...) }
 
-func open(log *slog.Logger, candidates []candidate) *Probe {
+func open(log *slog.Logger, candidates []candidate, leftOut ...string) *Probe {
 	p := &Probe{log: log, shared: map[string]*ebpf.Map{}, attached: map[string][]io.Closer{}}
 	looked := make(chan struct{})
 	p.looked.Store(&looked)
@@ -65,7 +70,7 @@ func open(log *slog.Logger, candidates []candidate) *Probe {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		log.Debug("RLIMIT_MEMLOCK cannot be raised", "err", err)
 	}
-	p.choose(candidates)
+	p.choose(candidates, leftOut)
 	return p
 }
 
@@ -94,6 +99,9 @@ const flushEvery = 50 * time.Millisecond
 type Handler struct {
 	Event  func(*Event)
 	Packet func(Packet)
+	Lookup func(*Lookup)
+	// Exec is told of a process that may have a libc which is new.
+	Exec func(pid uint32)
 	// Idle is called after each look at the ring buffer.
 	Idle func()
 }
@@ -180,6 +188,18 @@ func hand(sample []byte, handler *Handler) bool {
 		packet, ok := decodePacket(sample)
 		if ok && handler.Packet != nil {
 			handler.Packet(packet)
+		}
+		return ok
+	case bpf.StateNvTypeNV_LOOKUP:
+		l, ok := decodeLookup(sample)
+		if ok && handler.Lookup != nil {
+			handler.Lookup(l)
+		}
+		return ok
+	case bpf.StateNvTypeNV_EXEC:
+		pid, ok := decodeExec(sample)
+		if ok && handler.Exec != nil {
+			handler.Exec(pid)
 		}
 		return ok
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -278,7 +279,7 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	p.test.unnamed = false
 	awaited := map[string]int{}
 	for feature := range tried {
-		if failed[feature] == nil {
+		if failed[feature] == nil && !slices.Contains(untested, feature) {
 			awaited[feature] = 1
 		}
 	}

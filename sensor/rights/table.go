@@ -36,21 +36,21 @@ const (
 const sysAdmin = "CAP_SYS_ADMIN"
 
 // events are the features that come from the kernel by eBPF.
-var events = []string{"flow", "listen", "accept", "io_uring_accept", "connect", "udp_connect", "connection_id", "lsm", "dns", "seed"}
+var events = []string{"flow", "listen", "accept", "io_uring_accept", "connect", "udp_connect", "connection_id", "lsm", "dns", "seed", "dns_lookup", "exec"}
 
 // table of every capability that the sensor has a use for. A feature that begins
-// to need one later, as programs for a libc that a container brings, gives that one
-// a reason to be kept.
+// to need one later, as probes in a libc that a container brings, gives that one a
+// reason to be kept.
 var table = []Right{
 	{value: cap.SYS_PTRACE, Name: "CAP_SYS_PTRACE", Features: []string{OtherProcesses},
 		For:  "the links in /proc/PID of other users' processes: to sockets, path and namespaces",
-		Kept: "each heartbeat looks at all processes, and a process whose socket begins or ends is looked up when it does"},
+		Kept: "each heartbeat looks at all processes and the libcs in their memory, and a process whose socket begins or ends is looked up when it does"},
 	{value: cap.DAC_READ_SEARCH, Name: "CAP_DAC_READ_SEARCH", Features: []string{OtherProcesses, "accept", "connect"},
 		For:  "the directories /proc/PID/fd of other users' processes, the way to a mount in a closed directory, and for a sensor that is not root the files of tracefs",
-		Kept: "each heartbeat looks at all processes and mounts"},
-	{value: cap.SYS_ADMIN, Name: sysAdmin, Features: []string{MountedNamespaces, "sock_diag", "accept", "connect", "connection_id", "dns"},
-		For:  "entering other network namespaces, and a view of tracefs and of cgroup2 where these are not mounted",
-		Kept: "each heartbeat enters the network namespaces that there are then"},
+		Kept: "each heartbeat looks at all processes, their libcs and mounts"},
+	{value: cap.SYS_ADMIN, Name: sysAdmin, Features: []string{MountedNamespaces, "sock_diag", "accept", "connect", "connection_id", "dns", "dns_lookup"},
+		For:  "entering other network namespaces, a view of tracefs and of cgroup2 where these are not mounted, and uprobes on kernels before 6.6",
+		Kept: "each heartbeat enters the network namespaces that there are then, and probes the libcs that have come"},
 	{value: cap.BPF, Name: "CAP_BPF", Features: events, Instead: sysAdmin,
 		For: "programs and maps in the kernel"},
 	{value: cap.PERFMON, Name: "CAP_PERFMON", Features: events, Instead: sysAdmin,

@@ -9,9 +9,13 @@ import (
 	"github.com/netview-project/netview/sensor/process/procdir"
 )
 
+// manySockets of TCP make it worth while to ask a namespace for its range.
+const manySockets = 1000
+
 // flagEphemeral marks the UDP listeners on ports that their namespace gave out
 // by itself. Each namespace has its own range, which only a thread inside can
-// see: what cannot be entered is taken to have the range of the reader's.
+// see: what cannot be entered, or has nothing to flag and few TCP sockets, is taken
+// to have the range of the reader's.
 func (r *Reader) flagEphemeral(proc procdir.Dir, table *Table) {
 	buffers := &r.tables.buffers
 	own, err := portRange(buffers, proc)
@@ -23,22 +27,27 @@ func (r *Reader) flagEphemeral(proc procdir.Dir, table *Table) {
 	if link, err := buffers.Readlink(proc, "thread-self/ns/net"); err == nil {
 		ownInode, _ = procdir.Inode(link, "net")
 	}
-	var ns *Namespace
-	for i := range table.Rows {
-		row := &table.Rows[i]
-		if !row.IsUDPListener() {
-			continue
+	// The rows of a namespace lie together.
+	for rest := table.Rows; len(rest) > 0; {
+		ns := find(table.Seen, rest[0].Netns)
+		end := slices.IndexFunc(rest, func(row Row) bool { return row.Netns != ns.Inode })
+		if end < 0 {
+			end = len(rest)
 		}
-		if ns == nil || ns.Inode != row.Netns {
-			ns = find(table.Seen, row.Netns)
-		}
+		rows := rest[:end]
+		rest = rest[end:]
 		if ns.Ephemeral == (PortRange{}) {
 			ns.Ephemeral, ns.EphemeralAssumed = own, assumed
 			if ns.Inode != ownInode {
-				ns.Ephemeral, ns.EphemeralAssumed = r.foreignRange(proc, ns.Inode, own)
+				ns.EphemeralAssumed = true
+				if len(rows) >= manySockets || slices.ContainsFunc(rows, func(row Row) bool { return row.IsUDPListener() }) {
+					ns.Ephemeral, ns.EphemeralAssumed = r.foreignRange(proc, ns.Inode, own)
+				}
 			}
 		}
-		row.Ephemeral = ns.Ephemeral.Has(row.Local.Port())
+		for i := range rows {
+			rows[i].Ephemeral = rows[i].IsUDPListener() && ns.Ephemeral.Has(rows[i].Local.Port())
+		}
 	}
 }
 

@@ -38,10 +38,12 @@ type Namespace struct {
 	Missing Cause
 	// Cookies says that its TCP rows have a [Row.Cookie].
 	Cookies bool
+	// Accepts are its counters of connections that listeners did not get.
+	Accepts Accepts
 	// Ephemeral is the range from which it gives out ports by itself. It is
 	// that of the reader's namespace where EphemeralAssumed says so: without
-	// CAP_SYS_ADMIN no other can be asked. It is asked only of a namespace with
-	// UDP listeners, and is zero in others.
+	// CAP_SYS_ADMIN no other can be asked, and only one with UDP listeners or
+	// many TCP sockets is. It is zero in a namespace without sockets.
 	Ephemeral        PortRange
 	EphemeralAssumed bool
 }

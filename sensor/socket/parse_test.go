@@ -155,3 +155,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMounts: no more namespaces than lines of mountinfo, each at an absolute path.
+func FuzzMounts(f *testing.F) {
+	f.Add([]byte("101 32 0:4 net:[4026532300] /run/netns/a\\040b rw shared:1 - nsfs nsfs rw\n"))
+	f.Add([]byte("1 2 3 net:[1] /\\"))
+	f.Add([]byte(" net:[18446744073709551616] /x\n\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		n, lines := 0, bytes.Count(text, []byte("\n"))+1
+		heldByMounts(bytes.Clone(text), func(_ uint64, path []byte) {
+			n++
+			if len(path) == 0 || path[0] != '/' && path[0] != '\\' {
+				t.Errorf("path %q", path)
+			}
+		})
+		if n > lines {
+			t.Errorf("%d namespaces in %d lines", n, lines)
+		}
+	})
+}

@@ -157,14 +157,14 @@ func (r *Reader) readNamespace(ctx context.Context, proc procdir.Dir, ns *ways, 
 	for _, task := range ns.tasks {
 		if err = r.readTask(proc, task, ns.inode); err == nil {
 			r.keep(&r.tables, table)
-			seen.Cookies = r.tables.noDiag == nil
+			seen.Cookies, seen.Accepts = r.tables.noDiag == nil, r.tables.accepts
 			return seen, nil
 		}
 	}
 	if len(ns.mounts) > 0 {
 		visit, mountErr := r.readMounted(ctx, ns, table)
 		if mountErr == nil {
-			seen.Holder, seen.Ephemeral, seen.Cookies = HeldByMount, visit.ports, visit.tables.noDiag == nil
+			seen.Holder, seen.Ephemeral, seen.Cookies, seen.Accepts = HeldByMount, visit.ports, visit.tables.noDiag == nil, visit.tables.accepts
 			return seen, nil
 		}
 		if gone := errors.Is(mountErr, errMoved) || procdir.Gone(mountErr); len(ns.tasks) == 0 || !gone {

@@ -22,7 +22,8 @@ type tables struct {
 	faults   []fault
 	readable int // tables that were read to their end
 	// noDiag is why sock_diag did not give the TCP sockets; nil where it did.
-	noDiag error
+	noDiag  error
+	accepts Accepts
 }
 
 // fault is something that was lost in a namespace. Those of a namespace that
@@ -85,6 +86,7 @@ func (t *tables) read(dir procdir.Dir, inode uint64) error {
 		}
 		return last
 	}
+	t.accepts = t.readAccepts(dir)
 	return nil
 }
 
@@ -94,7 +96,7 @@ func (t *tables) begin(inode uint64) {
 		t.buffer, t.seen = make([]byte, 32<<10), map[socketKey]struct{}{}
 	}
 	clear(t.seen)
-	t.rows, t.faults, t.inode, t.readable = t.rows[:0], t.faults[:0], inode, 0
+	t.rows, t.faults, t.inode, t.readable, t.accepts = t.rows[:0], t.faults[:0], inode, 0, Accepts{}
 }
 
 func (t *tables) readFile(dir procdir.Dir, name string, protocol Protocol) error {

@@ -28,6 +28,7 @@ type Options struct {
 	RealTime    bool
 
 	Endpoint       string
+	Security       deliver.Security
 	InFlight       int
 	RequestTimeout time.Duration
 
@@ -107,7 +108,7 @@ func (o *Options) begin(now time.Time) error {
 func (o *Options) send(ctx context.Context, out io.Writer) error {
 	var clients []deliver.Client
 	for range connections {
-		client, err := deliver.NewClient(o.Endpoint)
+		client, err := deliver.NewClient(o.Endpoint, o.Security)
 		if err != nil {
 			return err
 		}

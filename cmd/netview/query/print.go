@@ -24,8 +24,25 @@ var Formats = []string{formatTable, "json", "csv"}
 // narrow are the columns that a table shows of a view with many; the other
 // forms have all.
 var narrow = map[string][]string{
-	"connections": {"sensor_id", "state", "direction", "local_address", "local_port", "remote_address", "remote_port", "pid", "binary", "user", "duration_secs", "stale"},
+	"completed_flows":   {"timestamp", "sensor_id", "source_address", "source_port", "destination_address", "destination_port", "final_state", "final_detail", "bytes_sent", "bytes_received", "binary", "duration_secs"},
+	"connections":       connectionColumns,
+	"connections_after": connectionColumns,
+	"events_after":      eventColumns,
+	"events_search":     eventColumns,
+	"flows":             flowColumns,
+	"flows_after":       flowColumns,
+	"listeners":         {"sensor_id", "local_address", "local_port", "pid", "binary", "user", "container_id", "stale"},
+	"listeners_after":   {"sensor_id", "transport", "local_address", "local_port", "service", "pid", "binary", "user", "stale", "cursor"},
+	"newest_heartbeats": {"sensor_id", "host_name", "timestamp", "heartbeat", "connections", "tcp_listeners", "udp_listeners", "flows", "mode", "stale"},
+	"summary":           {"sensor_id", "host_name", "stale", "age_secs", "connections", "tcp_listeners", "udp_listeners", "flows", "events_per_second", "completed_flows", "failed_connects", "lost", "mode"},
+	"udp_listeners":     {"sensor_id", "local_address", "local_port", "service", "pid", "binary", "user", "ephemeral", "stale"},
 }
+
+var (
+	connectionColumns = []string{"sensor_id", "state", "direction", "local_address", "local_port", "remote_address", "remote_port", "pid", "binary", "user", "duration_secs", "stale"}
+	flowColumns       = []string{"sensor_id", "state", "direction", "source_address", "source_port", "destination_address", "destination_port", "bytes_sent", "bytes_received", "pid", "binary", "duration_secs", "stale"}
+	eventColumns      = []string{"timestamp", "sensor_id", "kind", "source_address", "source_port", "destination_address", "destination_port", "result", "final_state", "pid", "binary", "remote_name"}
+)
 
 func write(out io.Writer, format string, a *answer) error {
 	switch format {

@@ -63,7 +63,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("there is no answer within --timeout %v", o.Timeout))
 	defer cancel()
 	sql := fmt.Sprintf("SELECT * FROM %s.%s(%s)", o.Database, view.Name, call)
-	rows, err := conn.Query(chgo.Context(ctx, chgo.WithParameters(parameters)), sql)
+	rows, err := conn.Query(ctx, sql, parameters...)
 	if err != nil {
 		return explain(ctx, view.Name, err)
 	}

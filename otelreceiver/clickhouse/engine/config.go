@@ -20,7 +20,7 @@ import (
 const (
 	Owner  = "netview_owner"  // makes and alters the schema
 	Writer = "netview_writer" // inserts, and reads what it must
-	Reader = "netview_reader" // only reads; needs no password from loopback
+	Reader = "netview_reader" // only reads; needs no password from loopback unless it is given one
 )
 
 // DSN of a user for the native port, without a database.
@@ -61,7 +61,9 @@ const (
 // The user `default` must stay without a password from loopback for the
 // listeners to start, so it can do that and nothing else. The grant for that is
 // also the one to stop them, which any local user could: hence the quota start,
-// of the two statements that [Server.launch] gives. Nobody has a grant for
+// of the two statements that [Server.launch] gives. A quota does not count what
+// reads no table, such as SELECT file('/path'): hence the profile start, under
+// which no SELECT can be parsed, for its expressions nest deeper. Nobody has a grant for
 // the table functions file(), url() or any other source; what grants cannot
 // refuse, [child.confine] does.
 var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
@@ -76,6 +78,10 @@ var configTemplate = template.Must(template.New("config").Parse(`<clickhouse>
 var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
     <profiles>
         <default/>
+        <start>
+            <max_parser_depth>8</max_parser_depth>
+            <constraints><max_parser_depth><readonly/></max_parser_depth></constraints>
+        </start>
         <reader>
             <readonly>1</readonly>
             <max_execution_time>60</max_execution_time>
@@ -88,7 +94,7 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
     </quotas>
     <users>
         <default>
-            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>start</quota>
+            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>start</profile><quota>start</quota>
             <grants>
                 <query>GRANT SYSTEM LISTEN ON *.*</query>
                 <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>
@@ -111,7 +117,7 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             <grants><query>GRANT SELECT, INSERT ON netview.*</query></grants>
         </netview_writer>
         <netview_reader>
-            <password/><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>reader</profile><quota>default</quota>
+            {{if .Reader}}<password_sha256_hex>{{.Reader}}</password_sha256_hex>{{else}}<password/>{{end}}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>reader</profile><quota>default</quota>
             <grants><query>GRANT SELECT ON netview.*</query></grants>
         </netview_reader>
     </users>
@@ -127,7 +133,7 @@ func hash(password string) string {
 
 // writeConfig writes the engine's configuration below the data directory and
 // returns the path of its main file.
-func writeConfig(o *Options, owner, writer string) (string, error) {
+func writeConfig(o *Options, owner, writer, reader string) (string, error) {
 	host, tcpPort, err := net.SplitHostPort(o.TCPAddress)
 	if err != nil {
 		return "", fmt.Errorf("native address %q: %w", o.TCPAddress, err)
@@ -143,7 +149,11 @@ func writeConfig(o *Options, owner, writer string) (string, error) {
 			return configTemplate.Execute(f, map[string]string{"Host": host, "TCPPort": tcpPort, "HTTPPort": httpPort, "UsersFile": users})
 		},
 		users: func(f *os.File) error {
-			return usersTemplate.Execute(f, map[string]string{"Owner": hash(owner), "Writer": hash(writer)})
+			hashes := map[string]string{"Owner": hash(owner), "Writer": hash(writer)}
+			if reader != "" {
+				hashes["Reader"] = hash(reader)
+			}
+			return usersTemplate.Execute(f, hashes)
 		},
 	} {
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -41,6 +41,9 @@ type Options struct {
 	// Unconfined lets the engine start where the kernel cannot confine it:
 	// whoever reaches its ports can then read files with this user's rights.
 	Unconfined bool
+	// ReaderPassword asks for a password of [Reader] too, for hosts with users who
+	// must not read what is stored.
+	ReaderPassword bool
 	// Log gets what the engine prints.
 	Log io.Writer
 }
@@ -49,6 +52,7 @@ type Options struct {
 type Server struct {
 	options       Options
 	owner, writer string
+	reader        string // empty for none
 	command       *exec.Cmd
 	terminal      *os.File
 	lock          *os.File
@@ -158,7 +162,12 @@ func (s *Server) launch(ctx context.Context) error {
 	if s.writer, err = password(s.options.DataDir, Writer); err != nil {
 		return err
 	}
-	config, err := writeConfig(&s.options, s.owner, s.writer)
+	if s.options.ReaderPassword {
+		if s.reader, err = password(s.options.DataDir, Reader); err != nil {
+			return err
+		}
+	}
+	config, err := writeConfig(&s.options, s.owner, s.writer, s.reader)
 	if err != nil {
 		return err
 	}
@@ -257,7 +266,7 @@ func dial(ctx context.Context, address string) error {
 
 // DSN of a user, for the native port: one of [Owner], [Writer] and [Reader].
 func (s *Server) DSN(user string) string {
-	return s.options.dsn(user, map[string]string{Owner: s.owner, Writer: s.writer}[user])
+	return s.options.dsn(user, map[string]string{Owner: s.owner, Writer: s.writer, Reader: s.reader}[user])
 }
 
 // PID of the engine.
@@ -300,12 +309,16 @@ func (s *Server) release() {
 	s.lock.Close()
 }
 
-// WriteDSNs puts the DSN of owner and writer into files that only the owner of
-// this process can read, for the programs that use them, and returns their paths.
+// WriteDSNs puts the DSN of owner and writer, and of a reader with a password,
+// into files that only the owner of this process can read, for the programs that use them, and returns their paths.
 func (s *Server) WriteDSNs() (owner, writer string, err error) {
 	dir := filepath.Join(s.options.DataDir, "credentials")
 	paths := map[string]string{}
-	for _, user := range []string{Owner, Writer} {
+	users := []string{Owner, Writer}
+	if s.reader != "" {
+		users = append(users, Reader)
+	}
+	for _, user := range users {
 		paths[user] = filepath.Join(dir, strings.TrimPrefix(user, "netview_")+".dsn")
 		// As a whole: somebody may read that of an earlier run at the same time.
 		if err := renameio.WriteFile(paths[user], []byte(s.DSN(user)+"\n"), 0o600, renameio.WithTempDir(dir)); err != nil {

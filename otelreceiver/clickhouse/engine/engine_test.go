@@ -533,7 +533,7 @@ func TestNobodyReadsAFile(t *testing.T) {
 	}
 	// An attempt that fails for another reason, of a typing error say, shows nothing.
 	refusals := []string{
-		"Not enough privileges", "readonly mode", "Quota for user `default`", // by rights
+		"Not enough privileges", "readonly mode", "Quota for user `default`", "Maximum parse depth (8) exceeded", // by rights
 		"Permission denied", "Read access is denied", "unable to open database file", // by the kernel
 		"inside user scripts folder", "custom_local_disks_base_directory", "INTO OUTFILE is not allowed", "IMPERSONATE feature is disabled", "backups.allowed_path", "must be inside",
 	}
@@ -613,9 +613,9 @@ func TestRights(t *testing.T) {
 		{"INSERT INTO default.n VALUES (1)", ""},
 		{"SYSTEM STOP LISTEN HTTP", ""},
 		{"CREATE TABLE default.n (x UInt64) ENGINE = ReplacingMergeTree ORDER BY x", ""},
-		{"SELECT toString(1) SETTINGS max_execution_time = 5", "owrd"}, // what Grafana sends
-		{"SELECT toString(1) SETTINGS max_memory_usage = 1000000000", "owd"},
-		{"SELECT toString(1) SETTINGS readonly = 0", "owd"},
+		{"SELECT toString(1) SETTINGS max_execution_time = 5", "owr"}, // what Grafana sends
+		{"SELECT toString(1) SETTINGS max_memory_usage = 1000000000", "ow"},
+		{"SELECT toString(1) SETTINGS readonly = 0", "ow"},
 		{"SELECT toString(throwIf(getSetting('max_execution_time') != 60))", "r"}, // its limit, when it sends none
 	} {
 		for _, user := range []string{engine.Writer, engine.Reader, "default", engine.Owner} { // the owner may drop what the others try

@@ -29,13 +29,15 @@ type Telemetry struct {
 	Commits        metric.Int64Counter
 	CommitDuration metric.Float64Histogram
 	InFlight       metric.Int64UpDownCounter
+	Denied         metric.Int64Counter
+	Shared         metric.Int64UpDownCounter
 }
 
 // NewTelemetry makes the instruments.
 func NewTelemetry(settings component.TelemetrySettings) (*Telemetry, error) {
 	meter := settings.MeterProvider.Meter(ScopeName)
 	var t Telemetry
-	var errs [5]error
+	var errs [7]error
 	t.Records, errs[0] = meter.Int64Counter("netview_receiver_records", metric.WithUnit("{record}"),
 		metric.WithDescription("Records by what became of them. Stored means committed to ClickHouse."))
 	t.Requests, errs[1] = meter.Int64Counter("netview_receiver_requests", metric.WithUnit("{request}"),
@@ -47,5 +49,9 @@ func NewTelemetry(settings component.TelemetrySettings) (*Telemetry, error) {
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
 	t.InFlight, errs[4] = meter.Int64UpDownCounter("netview_receiver_in_flight", metric.WithUnit("By"),
 		metric.WithDescription("Bytes of the requests that are received and not yet answered."))
+	t.Denied, errs[5] = meter.Int64Counter("netview_receiver_denied", metric.WithUnit("{request}"),
+		metric.WithDescription("Requests that were refused for who sent them, and handshakes that failed, by cause."))
+	t.Shared, errs[6] = meter.Int64UpDownCounter("netview_receiver_shared_sensor_ids", metric.WithUnit("{sensor}"),
+		metric.WithDescription("Names of sensors under which two run at the same time."))
 	return &t, errors.Join(errs[:]...)
 }

@@ -84,6 +84,8 @@ ORDER BY (sensor_id, timestamp, session, sequence)
 TTL toDateTime(timestamp) + toIntervalSecond({{retention_listeners}})
 SETTINGS ttl_only_drop_parts = 1;
 
+-- Of a heartbeat that arrives twice the first copy stays: what was known at a
+-- time must not change, or pages of one snapshot would.
 CREATE TABLE IF NOT EXISTS {{database}}.heartbeats
 (
     sensor_id LowCardinality(String) CODEC(ZSTD(1)),
@@ -108,9 +110,10 @@ CREATE TABLE IF NOT EXISTS {{database}}.heartbeats
     losses Map(LowCardinality(String), UInt64) CODEC(ZSTD(1)),
     features Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     attributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    received DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1))
+    received DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
+    first UInt64 MATERIALIZED bitNot(toUInt64(toUnixTimestamp64Milli(received))) CODEC(Delta, ZSTD(1))
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(first)
 PARTITION BY toYYYYMMDD(timestamp)
 ORDER BY (sensor_id, timestamp, session, sequence)
 TTL toDateTime(timestamp) + toIntervalSecond({{retention_heartbeats}})

@@ -11,6 +11,8 @@ CHDB := chdb@3.4.0
 ENGINE := $(STATE)/npm/.installed-$(CHDB)
 LIBRARY := $(STATE)/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 KERNELS := $(STATE)/kernels
+GRAFANA := @grafana/schema@13.2.3 typescript@5.9.3
+GRAFANA_TYPES := $(STATE)/npm-grafana
 PROMETHEUS := v0.316.0
 PROMTOOL := $(STATE)/tools/promtool-$(PROMETHEUS)
 # Debian's, to test with: the oldest that the alerts are for.
@@ -19,13 +21,17 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run build deps kernels prometheus test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate go npm writable
+.PHONY: all run demo build deps kernels prometheus grafana-schema test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate pictures go npm writable
 
 all: build
 
 ## run: ClickHouse, collector and sensor on this host; Ctrl-C stops them
 run: go npm deps build
 	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
+
+## demo: run, with 24 more sensors that do not exist and an hour of what happened to them
+demo: RUN_FLAGS += --demo
+demo: run
 
 ## build: netview's programs
 build: go writable
@@ -43,13 +49,13 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels prometheus $(PROMTOOL)
-	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
-	go run $(GOTESTSUM) --format testname -- -timeout 20m ./...
+test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
+	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+	go run $(GOTESTSUM) --format testname -- -timeout 45m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
 test-kernels: go kernels
-	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 30m ./internal/testkernel
+	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
 
 # Kernels, QEMU, the compiler of BPF and resolvers from Debian's archive, once; where
 # they cannot be had, their tests are skipped.
@@ -60,6 +66,13 @@ kernels: writable
 # had, their tests are skipped.
 prometheus: writable
 	@sh internal/testprom/fetch.sh $(DEBIAN_PROMETHEUS)
+
+# The types of Grafana's dashboards, once; where npm cannot have them, their test is
+# skipped.
+grafana-schema: npm writable
+	@test -e "$(GRAFANA_TYPES)/.installed-$(subst /,-,$(firstword $(GRAFANA)))" || { \
+	npm install --prefix $(GRAFANA_TYPES) --no-save --ignore-scripts --no-audit --no-fund --loglevel=error $(GRAFANA) && \
+	touch "$(GRAFANA_TYPES)/.installed-$(subst /,-,$(firstword $(GRAFANA)))"; } || echo "netview: the types of Grafana could not be installed: the test that needs them is skipped" >&2
 
 FAULTS_DURATION ?= 30m
 
@@ -119,9 +132,23 @@ bench-dns: build
 ## generate: what follows from the code; tests fail where it is not current
 generate: go
 	@go run ./internal/gendocs docs
+	@go run ./dashboards/generate dashboards/json
 	@go run ./alerts/generate alerts
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
+
+PAGE := $(STATE)/preview/page.js
+
+## pictures: a preview of each dashboard, of what `make demo` runs; needs Chromium; PICTURES_FLAGS="--prometheus http://HOST:9090"
+pictures: go $(PAGE)
+	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: apt-get install chromium" >&2; exit 1; }
+	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
+
+$(PAGE): $(wildcard dashboards/preview/page/*) | npm writable
+	@mkdir -p $(@D)
+	@cp dashboards/preview/page/package*.json $(@D)/
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
+	@NODE_PATH=$(abspath $(@D))/node_modules $(@D)/node_modules/.bin/esbuild dashboards/preview/page/page.js --bundle --minify --format=iife --outdir=$(@D) --log-level=warning
 
 go npm:
 	@command -v $@ >/dev/null || { echo "netview: $@ is not installed or not in PATH: install it (README, \"Run it\")" >&2; exit 1; }

@@ -22,7 +22,7 @@ func NewRegistry(resource event.Resource, state func() event.State) *prometheus.
 	registry := prometheus.NewRegistry()
 	register := prometheus.WrapRegistererWith(prometheus.Labels{"sensor_id": resource.SensorID}, registry)
 	register.MustRegister(
-		&collector{state},
+		NewCollector(state),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		version.NewCollector("netview_sensor"),
@@ -32,6 +32,10 @@ func NewRegistry(resource event.Resource, state func() event.State) *prometheus.
 
 // families in the order of docs/metrics.md.
 var families = []family{connectionMetrics, listenerMetrics, flowMetrics, dnsMetrics, limitMetrics, heartbeatMetrics, deliveryMetrics, lossMetrics, featureMetrics}
+
+// NewCollector returns a collector of the metrics that follow from the state; it calls
+// state at each scrape.
+func NewCollector(state func() event.State) prometheus.Collector { return &collector{state} }
 
 // collector makes const metrics out of one state, so that a scrape never mixes
 // two snapshots.

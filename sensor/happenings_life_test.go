@@ -180,6 +180,7 @@ func TestMissedEnd(t *testing.T) {
 func TestEnds(t *testing.T) {
 	ns, other := testns.New(t), testns.New(t)
 	here, there := testns.Pair(t, ns, other, 10)
+	other.SetEphemeralPorts(t, 20_000, 29_999) // what is said of a port must not be of both
 	w := watchNamespace(t, ns)
 	const connected, accepted = "connect ipv4 127.0.0.1>127.0.0.1 ok by us", "accept ipv4 127.0.0.1>127.0.0.1 by us"
 

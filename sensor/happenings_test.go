@@ -288,6 +288,7 @@ func TestHappenings(t *testing.T) {
 	testns.SkipUnlessRoot(t)
 	ns, other := testns.New(t), testns.New(t)
 	here, there := testns.Pair(t, ns, other, 9)
+	other.SetEphemeralPorts(t, 20_000, 29_999) // what is said of a port must not be of both
 	w := watchNamespace(t, ns)
 
 	const accepted = "accept ipv4 127.0.0.1>127.0.0.1 by us"

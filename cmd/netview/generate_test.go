@@ -103,6 +103,8 @@ func TestGenerateBadInput(t *testing.T) {
 		"--from 0: heartbeats count from":  "--from 0",
 		"--in-flight 0":                    "--in-flight 0",
 		"leave --real-time out":            "--inside --real-time",
+		"leave --metrics-address out":      "--inside --metrics-address 127.0.0.1:0",
+		"leave --stories out":              "--inside --stories",
 		"NETVIEW_CLICKHOUSE_DSN":           "--inside",
 		"OTLP endpoint \"ftp://x\"":        "--endpoint ftp://x",
 		"an interval of 1ms":               "--interval 1ms",

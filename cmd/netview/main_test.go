@@ -43,7 +43,7 @@ type quickStart struct {
 const patience = 90 * time.Second
 
 // flags of `netview run` with a port each.
-var portFlags = []string{"metrics-address", "grpc-address", "http-address", "health-address", "collector-metrics-address", "clickhouse-tcp-address", "clickhouse-http-address"}
+var portFlags = []string{"metrics-address", "demo-metrics-address", "grpc-address", "http-address", "health-address", "collector-metrics-address", "clickhouse-tcp-address", "clickhouse-http-address"}
 
 func newQuickStart(t *testing.T, state string) *quickStart {
 	if _, err := os.Stat(testch.Library()); err != nil {
@@ -58,8 +58,8 @@ func newQuickStart(t *testing.T, state string) *quickStart {
 
 func (q *quickStart) start(environment []string, more ...string) {
 	q.t.Helper()
-	arguments := append([]string{"run", "--state", q.state, "--collector-config", "../../deploy/collector.yaml", "--interval", "1s"}, more...)
-	for flag, value := range map[string]string{"--library": testch.Library(), "--sensor-id": "test"} {
+	arguments := append([]string{"run", "--state", q.state, "--collector-config", "../../deploy/collector.yaml"}, more...)
+	for flag, value := range map[string]string{"--library": testch.Library(), "--sensor-id": "test", "--interval": "1s"} {
 		if !slices.Contains(more, flag) {
 			arguments = append(arguments, flag, value)
 		}
@@ -205,7 +205,7 @@ func TestQuickStart(t *testing.T) {
 		}
 		if match := regexp.MustCompile(`http://\S+/metrics`).FindString(line); match != "" {
 			urls++
-			checkMetrics(t, match)
+			checkMetrics(t, match, `netview_connections{direction="outbound"`, "netview_heartbeat_acknowledged_timestamp_seconds{", "netview_heartbeat_taken_timestamp_seconds{", `netview_listeners{family="ipv4",sensor_id="test",transport="tcp"} `)
 		}
 	}
 	if urls != 1 || queries < 3 {
@@ -241,8 +241,8 @@ func TestQuickStart(t *testing.T) {
 	q.gone()
 }
 
-// checkMetrics runs promtool on a live scrape.
-func checkMetrics(t *testing.T, url string) {
+// checkMetrics runs promtool on a live scrape, and looks for texts in it.
+func checkMetrics(t *testing.T, url string, wanted ...string) {
 	t.Helper()
 	promtool := os.Getenv("NETVIEW_PROMTOOL")
 	if promtool == "" {
@@ -258,7 +258,7 @@ func checkMetrics(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, metric := range []string{`netview_connections{direction="outbound"`, "netview_heartbeat_acknowledged_timestamp_seconds{", "netview_heartbeat_taken_timestamp_seconds{", `netview_listeners{family="ipv4",sensor_id="test",transport="tcp"} `} {
+	for _, metric := range wanted {
 		if !strings.Contains(string(text), metric) {
 			t.Errorf("the scrape has no %s", metric)
 		}
@@ -268,6 +268,46 @@ func checkMetrics(t *testing.T, url string) {
 	if out, err := check.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
+}
+
+// TestDemo: the fleet comes with an hour behind it, in which each story is told, and goes
+// on; the lines are those of the host's own sensor.
+func TestDemo(t *testing.T) {
+	q := newQuickStart(t, t.TempDir())
+	q.start(nil, "--demo", "--interval", "5s")
+	q.until(heartbeat)
+	const sensors = 24
+	count := func(query string) uint64 { return q.number("SELECT count() FROM (" + query + ")") }
+	testbin.Eventually(t, 4*patience, func() string {
+		if n := count("SELECT sensor_id FROM netview.heartbeats WHERE startsWith(sensor_id, 'generated-') AND timestamp > now64(3, 'UTC') - INTERVAL 15 SECOND GROUP BY sensor_id"); n < sensors {
+			return fmt.Sprintf("%d of %d sensors are there now", n, sensors)
+		}
+		return ""
+	})
+	for story, query := range map[string]string{
+		"a scan":                "SELECT sensor_id FROM netview.events WHERE kind = 'network_connect' AND result = 'refused' GROUP BY sensor_id HAVING uniqExact(destination_port) > 1000",
+		"a crowd":               "SELECT sensor_id FROM netview.heartbeats WHERE startsWith(sensor_id, 'generated-web') GROUP BY sensor_id HAVING max(connections) > 5 * min(connections)",
+		"a DNS outage":          "SELECT toStartOfInterval(timestamp, INTERVAL 20 SECOND) AS t FROM netview.events WHERE kind = 'dns_query' GROUP BY t HAVING count() > 20 AND countIf(rcode = 'NOERROR') * 4 < count()",
+		"a UPF without a GTP-U": "SELECT sensor_id FROM netview.snapshot_listeners WHERE startsWith(sensor_id, 'generated-upf') GROUP BY sensor_id HAVING uniqExactIf(heartbeat, local_port = 2152) + 10 < uniqExact(heartbeat)",
+		"live flows":            "SELECT sensor_id FROM netview.flows(sensor_id = '', at = now64(3, 'UTC')) WHERE startsWith(sensor_id, 'generated-') LIMIT 1",
+	} {
+		if count(query) == 0 {
+			t.Errorf("nothing is told of %s", story)
+		}
+	}
+	if n := q.number("SELECT sum(unexplained) FROM netview.reconciliation(sensor_id = '', since = now64(3, 'UTC') - INTERVAL 1 HOUR) WHERE startsWith(sensor_id, 'generated-') AND first_sequence = 1"); n != 0 {
+		t.Errorf("%d records are missing", n)
+	}
+	checkMetrics(t, "http://"+q.address["demo-metrics-address"]+"/metrics", `netview_connections{direction="inbound",family="ipv4",sensor_id="generated-upf-0014",`, "netview_dns_latency_seconds_bucket{", "netview_heartbeat_acknowledged_timestamp_seconds{")
+	for _, line := range q.until(heartbeat) {
+		if strings.Contains(line, "generated-") {
+			t.Errorf("a line of a generated sensor: %s", line)
+		}
+	}
+	if code := q.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit %d: %s", code, &q.errors)
+	}
+	q.gone()
 }
 
 // TestQuickStartKilled: kill -9 of the program that started the parts ends them too.

@@ -42,7 +42,7 @@ func (s *Sensor) dns(lives []life) (events []event.Event) {
 		events = append(events, s.lookup(l))
 	}
 	for _, l := range lives {
-		if rcode(l) == "NOERROR" {
+		if s.rcode(l) == "NOERROR" {
 			events = append(events, s.resolution(l))
 		}
 	}
@@ -50,10 +50,16 @@ func (s *Sensor) dns(lives []life) (events []event.Event) {
 }
 
 // rcode of the answer; empty where none comes.
-func rcode(l life) string { return of(rcodes, pick(l.part(saltAsk), 0, 100)) }
+func (s *Sensor) rcode(l life) string {
+	n := pick(l.part(saltAsk), 0, 100)
+	if s.tells(outage, l.begun) {
+		return of(outageRcodes, n)
+	}
+	return of(rcodes, n)
+}
 
-func took(l life) time.Duration {
-	if rcode(l) == "" {
+func (s *Sensor) took(l life) time.Duration {
+	if s.rcode(l) == "" {
 		return noAnswerAfter
 	}
 	return time.Duration(1+pick(l.part(saltAsk), atTook, int(longestAnswer.Milliseconds()))) * time.Millisecond
@@ -66,7 +72,7 @@ func ttl(l life) time.Duration {
 // asked is the name that is asked for, and what the answer holds.
 func (s *Sensor) asked(l life) (name string, addresses []string) {
 	address, name := s.peer(l)
-	if rcode(l) != "NOERROR" {
+	if s.rcode(l) != "NOERROR" {
 		return "gone-" + name, nil
 	}
 	return name, []string{address.String()}
@@ -83,11 +89,11 @@ func (s *Sensor) connected(l life) time.Time {
 
 func (s *Sensor) query(l life) *event.DNSQuery {
 	hash, t := l.part(saltAsk), s.talk(l)
-	q := &event.DNSQuery{Envelope: s.envelope(s.connected(l).Add(-answerToConnect - took(l))),
+	q := &event.DNSQuery{Envelope: s.envelope(s.connected(l).Add(-answerToConnect - s.took(l))),
 		Ends: event.Ends{Netns: netnsOf(t.program), Transport: event.TransportUDP, Family: family(false), SourceAddress: netip.MustParseAddr("127.0.0.1"),
 			SourcePort: uint16(firstEphemeral + pick(hash, atAskPort, ephemeralPorts)), DestinationAddress: netip.MustParseAddr(resolver), DestinationPort: 53},
 		Protocol: event.ProtocolDNS, Type: "A", Class: "IN", ID: event.Some(uint32(pick(hash, atAskID, 1<<16))), Servers: []string{resolver}, Attempts: event.Some(uint32(1)),
-		Result: event.DNSAnswered, RCode: rcode(l), Process: s.process(t.program, l.hash)}
+		Result: event.DNSAnswered, RCode: s.rcode(l), Process: s.process(t.program, l.hash)}
 	if ipv6(l) {
 		q.Type = "AAAA"
 	}
@@ -95,7 +101,7 @@ func (s *Sensor) query(l life) *event.DNSQuery {
 		q.Result, q.Attempts.Value = event.DNSNoAnswer, 2
 		return q
 	}
-	q.Latency, q.AnswerCount, q.Truncated = event.Some(took(l)), event.Some(uint32(len(q.Answers))), event.Some(false)
+	q.Latency, q.AnswerCount, q.Truncated = event.Some(s.took(l)), event.Some(uint32(len(q.Answers))), event.Some(false)
 	for range q.Answers {
 		q.AnswerTypes, q.AnswerTTLs = append(q.AnswerTypes, q.Type), append(q.AnswerTTLs, uint32(ttl(l).Seconds()))
 	}
@@ -104,9 +110,9 @@ func (s *Sensor) query(l life) *event.DNSQuery {
 
 func (s *Sensor) lookup(l life) *event.DNSLookup {
 	t := s.talk(l)
-	lookup := &event.DNSLookup{Envelope: s.envelope(s.connected(l).Add(-answerToConnect - took(l))), Netns: netnsOf(t.program), Service: strconv.Itoa(t.port),
-		Result: "EAI_AGAIN", Latency: event.Some(took(l) + time.Millisecond), Library: library, Process: s.process(t.program, l.hash)}
-	switch rcode(l) {
+	lookup := &event.DNSLookup{Envelope: s.envelope(s.connected(l).Add(-answerToConnect - s.took(l))), Netns: netnsOf(t.program), Service: strconv.Itoa(t.port),
+		Result: "EAI_AGAIN", Latency: event.Some(s.took(l) + time.Millisecond), Library: library, Process: s.process(t.program, l.hash)}
+	switch s.rcode(l) {
 	case "NOERROR":
 		lookup.Result = event.ResultOK
 	case "NXDOMAIN":

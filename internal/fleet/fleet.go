@@ -39,6 +39,8 @@ type Fleet struct {
 	Start time.Time
 	// Interval between two heartbeats of a sensor, in milliseconds, from 1 s to 1 h.
 	Interval time.Duration
+	// Stories happen to some of the hosts: see stories.go.
+	Stories bool
 }
 
 // The most that a fleet can have.
@@ -84,6 +86,7 @@ const (
 	saltEphemeral
 	saltPrograms
 	saltBeats
+	saltStories
 )
 
 // host is what never changes of one.
@@ -150,6 +153,7 @@ type Sensor struct {
 	// containers by program, empty for those that run on the host.
 	containers []string
 	names      []string // of the hosts
+	firstOf    string   // the role whose first host this is; empty for others
 	// What was made so far.
 	beat, sequence uint64
 }
@@ -182,6 +186,9 @@ func (f *Fleet) sensor(i int, names []string) *Sensor {
 	for n := range s.slots {
 		s.slots[n] = newSlot(mix(h.part(saltSlots) + uint64(n)))
 	}
+	if f.Stories && f.first(h.role) == i {
+		s.firstOf = roles[h.role].name
+	}
 	for g, p := range programs {
 		hash := mix(h.part(saltPrograms) + uint64(g))
 		s.pids = append(s.pids, uint32(1000+pick(hash, 0, 28_000)))
@@ -192,6 +199,16 @@ func (f *Fleet) sensor(i int, names []string) *Sensor {
 		s.containers = append(s.containers, container)
 	}
 	return s
+}
+
+// first host of a role; 0 where there is none.
+func (f *Fleet) first(role int) int {
+	for i := 1; i <= f.Sensors; i++ {
+		if f.host(i).role == role {
+			return i
+		}
+	}
+	return 0
 }
 
 // sessionOf is a UUID of version 8, whose bits are the maker's.
@@ -225,6 +242,8 @@ func newSlot(key uint64) slot {
 type life struct {
 	hash  uint64
 	begun int
+	// period is for how many heartbeats it is there; 0 for a short one.
+	period int
 	// busy is false for the lives in which a slot is empty.
 	busy bool
 	// short is true for a connection between two heartbeats: begun is the second.
@@ -237,6 +256,7 @@ const (
 	saltTimes
 	saltBytes
 	saltAsk
+	saltTCP
 )
 
 func (l life) part(salt uint64) uint64 { return mix(l.hash + salt) }
@@ -249,7 +269,7 @@ func (s *slot) at(beat int) (l life, first bool) {
 
 func (s *slot) life(k int) life {
 	hash := mix(s.key + uint64(k))
-	return life{hash: hash, begun: k*s.period - s.phase, busy: pick(hash, 0, 100) < 80}
+	return life{hash: hash, begun: k*s.period - s.phase, period: s.period, busy: pick(hash, 0, 100) < 80}
 }
 
 // Beat is what a sensor has to say at a heartbeat: what happened since the one
@@ -272,13 +292,18 @@ func (s *Sensor) Next() Beat {
 	beat := int(s.beat)
 	var b Beat
 	var ended, live, asks []life
+	begin := func(l life) {
+		if s.outbound(l) {
+			b.Events = append(b.Events, s.connect(l, s.connected(l)))
+			asks = append(asks, l)
+		}
+	}
 	for i := range s.slots {
 		slot := &s.slots[i]
 		l, first := slot.at(beat)
 		if first {
-			if l.busy && s.outbound(l) {
-				b.Events = append(b.Events, s.connect(l, s.beginning(l)))
-				asks = append(asks, l)
+			if l.busy {
+				begin(l)
 			}
 			if before := slot.life((beat+slot.phase)/slot.period - 1); before.busy {
 				ended = append(ended, before)
@@ -288,21 +313,28 @@ func (s *Sensor) Next() Beat {
 			live = append(live, l)
 		}
 	}
+	for _, l := range s.storm(beat) {
+		if l.begun == beat {
+			begin(l)
+		}
+		if l.begun+l.period == beat {
+			ended = append(ended, l)
+		} else {
+			live = append(live, l)
+		}
+	}
 	for _, l := range ended {
 		b.Events = append(b.Events, s.flow(l, s.beginning(l), s.time(beat).Add(-s.jitter(l, 32)), l.begun > 0))
 	}
 	short := s.shortLives(beat)
 	for _, l := range short {
-		if s.outbound(l) {
-			begun, _ := s.shortTime(l)
-			b.Events = append(b.Events, s.connect(l, begun))
-			asks = append(asks, l)
-		}
+		begin(l)
 	}
 	for _, l := range short {
 		begun, took := s.shortTime(l)
 		b.Events = append(b.Events, s.flow(l, begun, begun.Add(took), true))
 	}
+	b.Events = append(b.Events, s.scan(beat)...)
 	b.Events = append(b.Events, s.dns(asks)...)
 	b.Snapshot = s.snapshot(live, len(b.Events))
 	s.number(&b)

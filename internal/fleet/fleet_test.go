@@ -95,7 +95,7 @@ func TestInside(t *testing.T) {
 		}
 	}
 	var records uint64
-	for _, table := range []string{"events", "snapshot_connections", "snapshot_listeners", "heartbeats"} {
+	for _, table := range []string{"events", "snapshot_connections", "snapshot_listeners", "snapshot_flows", "heartbeats"} {
 		want, have := stored(t, sent, table), stored(t, inside, table)
 		if len(want) == 0 || len(want) != len(have) {
 			t.Errorf("%s: %d rows were made inside, want the %d that were sent", table, len(have), len(want))

@@ -19,7 +19,7 @@ var insideTemplate = template.Must(template.New("inside").Funcs(template.FuncMap
 
 // tables that the template fills, in the order in which the receiver commits
 // them: a heartbeat comes after its rows.
-var tables = []string{"events", "connections", "listeners", "heartbeats"}
+var tables = []string{"events", "connections", "listeners", "flows", "heartbeats"}
 
 // rowsPerInsert is about how many connections one INSERT makes: enough that the
 // inserts are large, and that what ClickHouse sorts meanwhile stays small.
@@ -54,7 +54,7 @@ func (f *Fleet) insert(table, database string, firstSensor, lastSensor int, firs
 		"Start": f.Start.UnixMilli(), "Interval": f.milliseconds(), "Prefix": Prefix, "Version": Version,
 		"RoleOf": roleOf, "Arches": arches, "Kernels": kernels, "States": states, "Results": results, "FinalDetails": finalDetails, "RCodes": rcodes,
 		"SaltID": saltID, "SaltSlots": saltSlots, "SaltShort": saltShort, "SaltEphemeral": saltEphemeral, "SaltPrograms": saltPrograms, "SaltBeats": saltBeats,
-		"SaltInode": saltInode, "SaltTimes": saltTimes, "SaltBytes": saltBytes, "SaltAsk": saltAsk,
+		"SaltInode": saltInode, "SaltTimes": saltTimes, "SaltBytes": saltBytes, "SaltAsk": saltAsk, "SaltTCP": saltTCP,
 		"AtTook": atTook, "AtAskID": atAskID, "AtAskPort": atAskPort, "AtTTL": atTTL, "Resolver": resolver, "Library": library,
 		"NoAnswerAfter": noAnswerAfter.Milliseconds(), "LongestAnswer": longestAnswer.Milliseconds(), "AnswerToConnect": answerToConnect.Milliseconds(), "LongestTTL": int(longestTTL.Seconds()),
 		"AtTalk": atTalk, "AtPort": atPort, "AtPeer": atPeer, "AtFamily": atFamily, "AtState": atState,

@@ -113,14 +113,48 @@ func (s *Sensor) flow(l life, begun, ended time.Time, known bool) *event.Network
 		flow.Duration, flow.DurationSource = event.Some(ended.Sub(begun)), flow.DirectionSource
 	}
 	if result := s.result(l); result != event.ResultOK {
-		flow.FinalState, flow.FinalDetail = event.FinalRefused, result
+		flow.FinalState, flow.FinalDetail, flow.Retransmits = event.FinalRefused, result, event.Some(uint64(0))
 		flow.BytesSent, flow.BytesReceived = event.Some(uint64(0)), event.Some(uint64(0))
 		return flow
 	}
+	sent, received := l.bytes()
+	flow.BytesSent, flow.BytesReceived, flow.TCP = event.Some(sent), event.Some(received), l.tcp()
+	flow.FinalState, flow.FinalDetail = event.FinalEstablished, of(finalDetails, pick(l.part(saltBytes), 48, 100))
+	return flow
+}
+
+// bytes of a life from its beginning to its end.
+func (l life) bytes() (sent, received uint64) {
 	bytes := l.part(saltBytes)
-	flow.BytesSent = event.Some(uint64(200 + pick(bytes, 0, 1<<16)<<pick(bytes, 16, 8)))
-	flow.BytesReceived = event.Some(uint64(200 + pick(bytes, 24, 1<<16)<<pick(bytes, 40, 8)))
-	flow.FinalState, flow.FinalDetail = event.FinalEstablished, of(finalDetails, pick(bytes, 48, 100))
+	return uint64(200 + pick(bytes, 0, 1<<16)<<pick(bytes, 16, 8)), uint64(200 + pick(bytes, 24, 1<<16)<<pick(bytes, 40, 8))
+}
+
+// tcp is how well a life goes: a round trip of up to 40 ms, and one connection of ten
+// that sends segments again.
+func (l life) tcp() event.TCP {
+	hash := l.part(saltTCP)
+	return event.TCP{RTT: event.Some(time.Duration(100+pick(hash, 0, 40_000)) * time.Microsecond), Retransmits: event.Some(uint64(max(0, pick(hash, 16, 100)-89)))}
+}
+
+func (l life) state() string { return of(states, pick(l.hash, atState, 100)) }
+
+// liveFlow is the flow of a connection in a snapshot; its bytes grow to those of the end.
+func (s *Sensor) liveFlow(l life, envelope event.Envelope) *event.Flow {
+	ends, name := s.ends(l)
+	flow := &event.Flow{Envelope: envelope, Heartbeat: s.beat, Ends: ends, Direction: event.DirectionInbound, DirectionSource: event.SourceAccept,
+		State: event.FlowEstablished, TCP: l.tcp(), Process: s.process(s.talk(l).program, l.hash), RemoteName: name}
+	if s.outbound(l) {
+		flow.Direction, flow.DirectionSource = event.DirectionOutbound, event.SourceConnect
+	}
+	if l.state() == "close_wait" {
+		flow.State = event.FlowHalfClosed
+	}
+	sent, received := l.bytes()
+	lived, whole := uint64(int(s.beat)-l.begun+1), uint64(l.period+1)
+	flow.BytesSent, flow.BytesReceived = event.Some(sent*lived/whole), event.Some(received*lived/whole)
+	if l.begun > 0 {
+		flow.Duration, flow.DurationSource = event.Some(envelope.Timestamp.Sub(s.beginning(l))), flow.DirectionSource
+	}
 	return flow
 }
 
@@ -135,7 +169,7 @@ func (s *Sensor) snapshot(live []life, events int) *event.Snapshot {
 		c := &connections[i]
 		t := s.talk(l)
 		*c = event.Connection{Envelope: envelope, Heartbeat: s.beat, Netns: netnsOf(t.program), Family: family(ipv6(l)),
-			LocalAddress: hostAddress(s.index, ipv6(l)), State: of(states, pick(l.hash, atState, 100)),
+			LocalAddress: hostAddress(s.index, ipv6(l)), State: l.state(),
 			Direction: event.DirectionOutbound, DirectionSource: event.SourceListeningPort, Inode: uint64(1 + pick(l.part(saltInode), 0, 1<<31)), Process: s.process(t.program, l.hash)}
 		c.RemoteAddress, c.RemoteName = s.peer(l)
 		c.RemotePort, c.LocalPort = s.ports(l)
@@ -146,10 +180,16 @@ func (s *Sensor) snapshot(live []life, events int) *event.Snapshot {
 			c.Duration, c.DurationSource = event.Some(at.Sub(s.time(l.begun))), event.SourceFirstSeen
 		}
 		snapshot.Connections = append(snapshot.Connections, c)
+		if c.State != "syn_sent" {
+			snapshot.Flows = append(snapshot.Flows, s.liveFlow(l, envelope))
+		}
 	}
-	h := &event.Heartbeat{Envelope: envelope, Heartbeat: s.beat, Connections: uint64(len(live)), TimeWait: uint64(events), Mode: event.ModeEBPF, Interval: s.fleet.Interval,
+	h := &event.Heartbeat{Envelope: envelope, Heartbeat: s.beat, Connections: uint64(len(live)), Flows: event.Some(uint64(len(snapshot.Flows))), TimeWait: uint64(events), Mode: event.ModeEBPF, Interval: s.fleet.Interval,
 		CollectDuration: time.Duration(1500+pick(mix(s.host.part(saltBeats)+s.beat), 0, 4000)) * time.Microsecond, Uptime: at.Sub(s.start), Namespaces: uint64(role.namespaces()), Features: map[string]string{"generator": event.FeatureOn}}
 	for i, l := range role.allListeners() {
+		if l.port == gtpU && s.tells(gtpULoss, int(s.beat)) {
+			continue
+		}
 		address := netip.MustParseAddr(l.address)
 		row := &event.Listener{Envelope: envelope, Heartbeat: s.beat, Netns: netnsOf(l.program), Transport: l.transport, Family: family(address.Is6()), LocalAddress: address,
 			LocalPort: uint16(l.port), Ephemeral: l.port == 0, Process: s.process(l.program, 0)}

@@ -62,6 +62,8 @@ const (
 	firstNetns = 4026532000
 )
 
+const gtpU = 2152
+
 // listener is a socket that a role has as long as the host runs.
 type listener struct {
 	transport string
@@ -110,7 +112,7 @@ var roles = []role{
 	{"dns", 2, []listener{{"udp", "0.0.0.0", 53, named}, {"udp", "::", 53, named}, {"tcp", "0.0.0.0", 53, named}, {"tcp", "::", 53, named}},
 		[]talk{{true, 53, named, false}, {true, 53, named, false}, {false, 53, named, true}, {true, 9100, nodeExporter, false}}},
 	// GTP-U is the kernel's own socket.
-	{"upf", 4, []listener{{"udp", "0.0.0.0", 2152, kernel}, {"udp", "0.0.0.0", 8805, upf}},
+	{"upf", 4, []listener{{"udp", "0.0.0.0", gtpU, kernel}, {"udp", "0.0.0.0", 8805, upf}},
 		[]talk{{false, 7777, upf, false}, {true, 9100, nodeExporter, false}}},
 	{"smf", 2, []listener{{"udp", "0.0.0.0", 8805, smf}, {"tcp", "0.0.0.0", 7777, smf}},
 		[]talk{{true, 7777, smf, false}, {true, 7777, smf, false}, {false, 7777, smf, false}, {true, 9100, nodeExporter, false}}},

@@ -30,6 +30,8 @@ type Sender struct {
 	InFlight int
 	// RequestTimeout of one attempt.
 	RequestTimeout time.Duration
+	// Acknowledged is called after each heartbeat, by several at once; nil for nobody.
+	Acknowledged func(*Beat)
 	// Failed is called after each attempt that will be repeated.
 	Failed func(error)
 
@@ -99,6 +101,9 @@ func (s *Sender) sendBeat(ctx context.Context, client deliver.Client, b Beat) er
 		return err
 	}
 	s.sent.Heartbeats.Add(1)
+	if s.Acknowledged != nil {
+		s.Acknowledged(&b)
+	}
 	return nil
 }
 

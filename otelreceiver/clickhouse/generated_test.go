@@ -52,10 +52,6 @@ func (g *generated) insert(first, last int) {
 	if err := g.fleet.Inside(context.Background(), g.owner, "netview", uint64(first), uint64(last), func(int) {}); err != nil {
 		g.t.Fatal(err)
 	}
-	columns := strings.Join(texts(g.t, g.owner, `SELECT name FROM system.columns WHERE database = 'netview' AND table = 'snapshot_flows' AND default_kind = ''
-		AND name IN (SELECT name FROM system.columns WHERE database = 'netview' AND table = 'snapshot_connections' AND default_kind = '') ORDER BY position`), ", ")
-	g.exec(`INSERT INTO netview.snapshot_flows (%[1]s, transport, source_address, source_port, destination_address, destination_port)
-		SELECT %[1]s, 'tcp', local_address, local_port, remote_address, remote_port FROM netview.snapshot_connections FINAL WHERE heartbeat BETWEEN %[2]d AND %[3]d`, columns, first, last)
 }
 
 func (g *generated) exec(format string, arguments ...any) {

@@ -29,7 +29,7 @@ func TestViewsAnswerOnce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", view.Name, err)
 		}
-		if len(rows) == 0 {
+		if len(rows) == 0 && view.Name != "shared_identities" { // no sensor of this fleet was cloned
 			t.Errorf("%s has nothing to show of a fleet", view.Name)
 		}
 		before[view.Name] = rows
@@ -140,8 +140,8 @@ func TestViewsAgree(t *testing.T) {
 			{"listeners", rows("listeners"), counted("tcp_listeners")},
 			{"udp_listeners", rows("udp_listeners"), counted("udp_listeners")},
 			{"listeners_after", rows("listeners_after", "limit", "10000"), counted("tcp_listeners + udp_listeners")},
-			{"flows", rows("flows"), counted("connections")}, // the generator's flows are its connections
-			{"flows_after", rows("flows_after", "limit", "10000"), counted("connections")},
+			{"flows", rows("flows"), counted("flows")},
+			{"flows_after", rows("flows_after", "limit", "10000"), counted("flows")},
 			{"summary", "SELECT toString(sum(connections)) FROM " + g.call("summary", "sensor_id", who), counted("connections")},
 			{"events_after", rows("events_after", "limit", "10000"), "SELECT toString(count()) FROM netview.events WHERE 1" + window},
 			{"events_after of a kind", rows("events_after", "limit", "10000", "kind", "'network_connect'"), "SELECT toString(count()) FROM netview.events WHERE kind = 'network_connect'" + window},

@@ -7,8 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/netview-project/netview/cmd/netview/dsn"
 	"github.com/netview-project/netview/internal/fleet"
@@ -31,6 +36,8 @@ type Options struct {
 	Security       deliver.Security
 	InFlight       int
 	RequestTimeout time.Duration
+	// Metrics is the address that shows those of the sensors; empty for none.
+	Metrics string
 
 	// Inside makes the rows inside of ClickHouse.
 	Inside        bool
@@ -84,6 +91,10 @@ func (o *Options) check() error {
 		return fmt.Errorf("--request-timeout %v: use a time above 0", o.RequestTimeout)
 	case o.Inside && o.RealTime:
 		return errors.New("--inside makes rows as fast as it can: leave --real-time out")
+	case o.Inside && o.Metrics != "":
+		return errors.New("--inside sends nothing that could be counted: leave --metrics-address out")
+	case o.Inside && o.Fleet.Stories:
+		return errors.New("--inside makes no stories: leave --stories out")
 	}
 	return o.Fleet.Check()
 }
@@ -119,7 +130,15 @@ func (o *Options) send(ctx context.Context, out io.Writer) error {
 	sender := fleet.Sender{Clients: clients, First: o.First, Last: o.Last, RealTime: o.RealTime, InFlight: o.InFlight, RequestTimeout: o.RequestTimeout,
 		Failed: func(err error) { failure.Store(&err) }}
 	ended := make(chan error, 1)
-	go func() { ended <- sender.Send(ctx, o.Fleet.MakeSensors()) }()
+	sensors := o.Fleet.MakeSensors()
+	if o.Metrics != "" {
+		stop, err := o.serveMetrics(&sender, sensors)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	go func() { ended <- sender.Send(ctx, sensors) }()
 	began := time.Now()
 	report := func() {
 		sent := sender.Sent()
@@ -146,6 +165,21 @@ func (o *Options) send(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("stopped after %d of %d heartbeats", sender.Sent().Heartbeats.Load(), uint64(o.Fleet.Sensors)*(o.Last-o.First+1))
 		}
 	}
+}
+
+// serveMetrics shows Prometheus what the sender brings, until stop.
+func (o *Options) serveMetrics(sender *fleet.Sender, sensors []*fleet.Sensor) (stop func(), err error) {
+	listener, err := net.Listen("tcp", o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-address: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	sender.Acknowledged = fleet.NewMetrics(sensors, time.Now(), registry).Acknowledged
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go server.Serve(listener)
+	return func() { server.Close() }, nil
 }
 
 func (o *Options) inside(ctx context.Context, out io.Writer) error {

@@ -26,6 +26,8 @@ type Options struct {
 	State, Bin, Library, CollectorConfig, SensorID string
 	Interval                                       time.Duration
 
+	// Demo adds sensors that do not exist.
+	Demo bool
 	// Unconfined starts the embedded ClickHouse where the kernel has no Landlock.
 	Unconfined bool
 	// ClickHouseDSN names another ClickHouse server, without a password.
@@ -33,7 +35,7 @@ type Options struct {
 	// Database on that server.
 	Database string
 
-	Metrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
+	Metrics, DemoMetrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
 }
 
 // DefaultClickHouseTCP is where the embedded ClickHouse listens by default.
@@ -90,6 +92,11 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	beats, err := r.startSensor(ctx, w)
 	if err != nil {
 		return err
+	}
+	if o.Demo {
+		if err := r.start("netview", nil, demoArguments(&o, time.Now())...); err != nil {
+			return err
+		}
 	}
 	r.announce()
 	w.print(out, beats)
@@ -261,6 +268,9 @@ func prepare(o *Options, embedded bool) (lock *os.File, err error) {
 	if embedded {
 		addresses = append(addresses, [2]string{"--clickhouse-tcp-address", o.ClickHouseTCP}, [2]string{"--clickhouse-http-address", o.ClickHouseHTTP})
 	}
+	if o.Demo {
+		addresses = append(addresses, [2]string{"--demo-metrics-address", o.DemoMetrics})
+	}
 	for _, a := range addresses {
 		listener, err := net.Listen("tcp", a[1])
 		if err != nil {
@@ -319,6 +329,9 @@ netview is running.
   metrics        http://%s/metrics
   OTLP           grpc://%s  http://%s/v1/logs
 `, o.Metrics, o.GRPC, o.HTTP)
+	if o.Demo {
+		fmt.Fprintf(r.out, "  generated      http://%s/metrics of %d sensors that do not exist; their records of the last hour are on their way\n", o.DemoMetrics, demoSensors)
+	}
 	queries := []string{
 		"SELECT state, local_address, local_port, remote_address, remote_port, binary, duration_secs FROM %[1]s.connections(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 20)",
 		"SELECT transport, local_address, local_port, pid, binary FROM %[1]s.snapshot_listeners FINAL WHERE (sensor_id, timestamp) IN (SELECT sensor_id, max(timestamp) FROM %[1]s.heartbeats GROUP BY sensor_id) ORDER BY local_port",

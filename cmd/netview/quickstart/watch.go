@@ -12,6 +12,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/netview-project/netview/internal/fleet"
 )
 
 // watcher follows the heartbeats that ClickHouse has.
@@ -49,7 +51,8 @@ type beat struct {
 	Rows        uint64            `ch:"rows"`
 }
 
-// next returns the heartbeats that were stored since the last call.
+// next returns the heartbeats that were stored since the last call, without those of
+// sensors that do not exist.
 func (w *watcher) next(ctx context.Context) ([]beat, error) {
 	since := w.began
 	for identity, received := range w.shown {
@@ -70,13 +73,13 @@ func (w *watcher) next(ctx context.Context) ([]beat, error) {
 		LEFT JOIN
 		(
 			SELECT session, heartbeat, uniqExact(sequence) AS rows
-			FROM (SELECT session, heartbeat, sequence, received FROM %[1]s.snapshot_connections UNION ALL SELECT session, heartbeat, sequence, received FROM %[1]s.snapshot_listeners)
-			WHERE received >= {since:DateTime64(3, 'UTC')} - INTERVAL 10 MINUTE
+			FROM (SELECT sensor_id, session, heartbeat, sequence, received FROM %[1]s.snapshot_connections UNION ALL SELECT sensor_id, session, heartbeat, sequence, received FROM %[1]s.snapshot_listeners)
+			WHERE received >= {since:DateTime64(3, 'UTC')} - INTERVAL 10 MINUTE AND NOT startsWith(sensor_id, '%[2]s')
 			GROUP BY session, heartbeat
 		) AS r USING (session, heartbeat)
-		WHERE received >= {since:DateTime64(3, 'UTC')}
+		WHERE received >= {since:DateTime64(3, 'UTC')} AND NOT startsWith(sensor_id, '%[2]s')
 		ORDER BY timestamp
-		LIMIT 1 BY session, sequence`, w.database)
+		LIMIT 1 BY session, sequence`, w.database, fleet.Prefix)
 	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"since": since.UTC().Format("2006-01-02 15:04:05.000")}))
 	if err := w.conn.Select(ctx, &beats, query); err != nil {
 		return nil, err

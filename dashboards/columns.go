@@ -1,0 +1,43 @@
+package dashboards
+
+// Columns that several tables have, each with where it leads.
+
+var inSensor = []string{"sensor", of("sensor_id")}
+
+func with(first []string, more ...string) []string {
+	return append(append([]string{}, first...), more...)
+}
+
+func sensorColumn() field {
+	return word("sensor_id", "Sensor", 150).to(leadTo("Summary of this sensor", Summary, inSensor...), leadTo("Health of this sensor", Health, inSensor...), leadTo("Connections of this sensor", Connections, inSensor...))
+}
+
+func staleColumn() field { return state("stale", "State", liveness).as("toUInt8(stale)").wide(70) }
+
+// processColumn leads to what the process did; a kernel socket has none.
+func processColumn() field {
+	return word("binary", "Process", 190).to(leadTo("Events of this process", Events, with(inSensor, "process", of("binary"))...), leadTo("Flows of this process", Flows, with(inSensor, "process", of("binary"))...))
+}
+
+func pidColumn() field {
+	return word("pid", "Pid", 70).to(leadTo("Events of this pid", Events, with(inSensor, "process", of("pid"))...))
+}
+
+func addressColumn(name, title string) field {
+	return word(name, title, 130).to(leadTo("Flows with this address", Flows, "address", of(name)), leadTo("Events with this address", Events, "address", of(name)))
+}
+
+func portColumn(name, title string) field {
+	return state(name, title, ports).wide(110).to(leadTo("Events of this port", Events, "port", of(name)))
+}
+
+func nameColumn(name, title string) field {
+	return word(name, title, 170).to(leadTo("DNS of this name", DNS, "name", of(name)), leadTo("Events of this name", Events, "name", of(name)))
+}
+
+// timeColumn has room for milliseconds.
+func timeColumn(name, title string) field { return word(name, title, 190) }
+
+func containerColumn() field { return word("container_id", "Container", 130) }
+
+func userColumn() field { return word("user", "User", 100) }

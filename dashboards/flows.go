@@ -1,0 +1,46 @@
+package dashboards
+
+func flowsView() view {
+	filters := []string{byProcess, byAddress, byState}
+	ended := eventsOf([]string{"network_flow"}, filters...)
+	live := call("flows") + where("NOT stale", byProcess, byAddress, "("+picked("state")+" = '' OR state IN splitByChar(',', "+picked("state")+"))")
+	address := func(column string) string {
+		return "replaceRegexpOne(toString(" + column + "), '^::ffff:([0-9.]+)', '\\\\1')"
+	}
+	peer := "if(direction = 'inbound', events.source_address, events.destination_address)"
+	itsEvents := leadTo("Its events", Events, with(inSensor, "kind", "network_flow,network_connect", "process", of("binary"), "address", of("peer"), "port", of("destination_port"))...)
+	return view{uid: Flows, title: "Flows", about: "TCP flows: those that live at the end of the time range, and those that ended in it, with bytes and how they ended.",
+		variables: []*Variable{processVariable(), addressVariable(), choiceVariable("state", "State", "How flows ended, or live.", flowStates)},
+		sections: []section{
+			{"Now", []line{row(4,
+				numbers(16, "Flows that ended", "In the time range, of the picked sensors and filters (ClickHouse, events of kind network_flow). Refused never were established; resets are those of either side.", noEvents, ended+"\nHAVING count() > 0",
+					number("ended", "Ended", count).as("count()"), number("refused", "Refused", ratio).as("countIf(final_state = 'refused') / count()").judged(levels(green, .1, orange, .25, red)).to(leadTo("Failed connects", Events, "kind", "network_connect")),
+					number("reset", "Reset", ratio).as("countIf(final_detail IN ('reset_by_peer', 'reset_locally')) / count()").judged(levels(green, .15, orange, .3, red)), number("half_closed", "Half-closed", count).as("countIf(final_state = 'half-closed')"),
+					number("sent", "Sent", size).as("sum(events.bytes_sent)"), number("received", "Received", size).as("sum(events.bytes_received)"), number("typical", "Median length", seconds).as("quantile(0.5)(duration_secs)")),
+				numbers(8, "Flows that live", "At the end of the time range, without stale sensors (ClickHouse, view flows).", noFlows, live+"\nHAVING count() > 0",
+					number("alive", "Live", count).as("count()"), number("half_open", "Half-closed", count).as("countIf(state = 'half-closed')").judged(levels("text", 100., orange))))}},
+			{"How it moved", []line{row(8,
+				graph(8, "How flows ended", "Flows that ended in each interval, by their final state (ClickHouse). A wave of refused is a service that went away, or a scan.", noEvents, count, flowStates,
+					perInterval("final_state", flowStates.values(), ended)).bars(),
+				graph(8, "Traffic", "Payload of the TCP flows of the picked sensors, per second (Prometheus, netview_tcp_bytes_total); the other filters do not apply.", noMetrics, byteRate, named{{"sent", "", purple}, {"received", "", blue}},
+					promql("{{direction}}", "sum by (direction) (rate(netview_tcp_bytes_total{$SENSOR}[$__rate_interval]))")),
+				graph(8, "Retransmits", "Segments that were sent again, per second (Prometheus, netview_tcp_retransmits_total); the other filters do not apply. Rising with even traffic is loss on the way.", noMetrics, perSecond, named{{"retransmits", "", orange}},
+					promql("retransmits", "sum(rate(netview_tcp_retransmits_total{$SENSOR}[$__rate_interval]))")))}},
+			{"Who stands out", []line{row(9,
+				table(12, "Top talkers", "Programs with their peers by bytes, of the flows that ended in the time range (ClickHouse).", noEvents, ended, "GROUP BY sensor_id, binary, direction, peer, destination_port\nORDER BY bytes DESC, flows DESC, sensor_id, binary, direction, peer, destination_port", 50,
+					gauge("bytes", "Bytes", size).wide(120).as("sum(ifNull(events.bytes_sent, 0) + ifNull(events.bytes_received, 0))"), sensorColumn().wide(140), processColumn().wide(150), addressColumn("peer", "Peer").as(address(peer)).wide(120), portColumn("destination_port", "Port").wide(100),
+					state("direction", "Direction", directions).wide(80), number("flows", "Flows", count).as("count()").wide(80), number("sent", "Sent", size).as("sum(events.bytes_sent)").wide(80), number("received", "Received", size).as("sum(events.bytes_received)").wide(90), nameColumn("name_of_peer", "Name").as("any(remote_name)")),
+				table(12, "Refusals and resets", "Flows that were refused, reset or got no answer, by program and destination (ClickHouse). Click the number for the events.", noEvents, eventsOf([]string{"network_flow"}, append([]string{"final_detail NOT IN ('fin', 'missed_close', 'evicted')"}, filters...)...),
+					"GROUP BY sensor_id, binary, final_detail, peer, destination_port\nORDER BY flows DESC, sensor_id, binary, final_detail, peer, destination_port", 50,
+					gauge("flows", "Flows", count).as("count()").wide(90).to(itsEvents), state("final_detail", "How", flowDetails).wide(105), sensorColumn().wide(140), processColumn().wide(150), addressColumn("peer", "Peer").as(address(peer)).wide(120), portColumn("destination_port", "Port").wide(100),
+					timeColumn("last_seen", "Last").as("max(timestamp)")))}},
+			{"Rows", []line{
+				row(10, table(24, "Live flows", "TCP flows of each sensor's newest complete heartbeat (ClickHouse, view flows), those with the most bytes first. An empty age is a flow older than the sensor.", noFlows, live, "ORDER BY ifNull(bytes_sent, 0) + ifNull(bytes_received, 0) DESC, sensor_id, session, sequence", 500,
+					sensorColumn(), processColumn(), state("state", "State", flowStates), addressColumn("source_address", "From"), portColumn("source_port", "Port").wide(80), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("remote_name", "Name"),
+					number("bytes_sent", "Sent", size), number("bytes_received", "Received", size), number("duration_secs", "Age", seconds), number("rtt_secs", "Round trip", seconds), number("retransmits", "Retransmits", count).judged(levels("text", 100., orange)), state("direction", "Direction", directions), pidColumn(), userColumn(), containerColumn())),
+				row(12, table(24, "Completed flows", "The newest 500 of the flows that ended (ClickHouse, view completed_flows). Click the end of a refused one for its events.", noEvents, call("completed_flows")+where(filters...), "ORDER BY timestamp DESC, sensor_id, session, sequence", 500,
+					timeColumn("timestamp", "Ended"), sensorColumn(), processColumn(), state("final_state", "State", flowStates).to(leadTo("Its events", Events, with(inSensor, "kind", "network_flow,network_connect", "process", of("binary"), "address", of("destination_address"), "port", of("destination_port"))...)), state("final_detail", "How", flowDetails).wide(110),
+					addressColumn("source_address", "From"), portColumn("source_port", "Port").wide(80), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("remote_name", "Name"),
+					number("duration_secs", "Length", seconds), number("bytes_sent", "Sent", size), number("bytes_received", "Received", size), number("rtt_secs", "Round trip", seconds), number("retransmits", "Retransmits", count), state("direction", "Direction", directions), pidColumn(), userColumn()))}},
+		}}
+}

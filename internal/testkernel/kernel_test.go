@@ -173,7 +173,11 @@ func run(t *testing.T, m *Machine, lacks *regexp.Regexp) {
 		if !begun || !ended {
 			t.Fatalf("%s did not run to its end; the machine said:\n%s", p.Name, console)
 		}
-		for _, e := range results(t, text) {
+		list, whole := results(t, text)
+		if !whole {
+			t.Errorf("%s was cut short:\n%s", p.Name, text)
+		}
+		for _, e := range list {
 			t.Run(p.Name+"/"+e.Test, func(t *testing.T) {
 				switch skipped := e.Action == "skip"; {
 				case e.Action == "fail", skipped != lacks.MatchString(e.Test):
@@ -197,8 +201,8 @@ func run(t *testing.T, m *Machine, lacks *regexp.Regexp) {
 // result of a test in a machine, with all that it printed.
 type result struct{ Test, Action, Output string }
 
-// results reads the output of a test program.
-func results(t *testing.T, text []byte) (list []result) {
+// results reads the output of a test program, and says whether it came to its end.
+func results(t *testing.T, text []byte) (list []result, whole bool) {
 	t.Helper()
 	convert := exec.Command("go", "tool", "test2json")
 	convert.Stdin = bytes.NewReader(text)
@@ -214,6 +218,7 @@ func results(t *testing.T, text []byte) (list []result) {
 		}
 		switch {
 		case e.Test == "":
+			whole = whole || e.Action == "pass" || e.Action == "fail"
 		case e.Action == "output":
 			output[e.Test] += e.Output
 		case e.Action == "pass", e.Action == "skip", e.Action == "fail":
@@ -221,5 +226,5 @@ func results(t *testing.T, text []byte) (list []result) {
 			list = append(list, e)
 		}
 	}
-	return list
+	return list, whole
 }

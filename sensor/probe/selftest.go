@@ -19,8 +19,9 @@ import (
 	"github.com/netview-project/netview/sensor/probe/uring"
 )
 
-// selfTestPatience is how long a self-test waits for what it made to be told.
-const selfTestPatience = 2 * time.Second
+// selfTestPatience is how long a self-test waits for what it made to be told:
+// a feature that is late on a busy host would be off for as long as the sensor runs.
+const selfTestPatience = 5 * time.Second
 
 // nowhere cannot be connected to: the kernel refuses TCP to the broadcast
 // address by itself, and sends nothing.

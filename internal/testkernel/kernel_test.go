@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +18,17 @@ import (
 // bootPatience bounds one machine: emulation takes minutes, a hang for ever.
 const bootPatience = 30 * time.Minute
 
-// on says what runs on a kernel: packages below sensor/, and their tests.
-var on = []struct {
+// machine is a kernel, and what runs on it: packages below sensor/, and their tests.
+type machine struct {
 	name, architecture, kernel, commandLine string
 	tests                                   map[string]string
 	// lacks matches the tests that must be skipped there, and no others may be.
 	lacks string
 	// onDemand is one that make test-kernels runs, and make test does not.
 	onDemand bool
-}{
+}
+
+var on = []machine{
 	// Without those of getaddrinfo: a longjmp out of a call has failed there once.
 	{"5.10", "amd64", "5.10", "lsm=yama,bpf", eventTests, "by_fexit/(inet_csk_accept|udp_sendmsg)|sock_send_length|io_uring_complete|uprobe.multi|TestPacketsLongerThanKept|multishot", true},
 	{"6.1", "amd64", "6.1", "", kernelTests, "sock_send_length|uprobe.multi", false},
@@ -75,6 +78,9 @@ func TestKernels(t *testing.T) {
 	wanted := regexp.MustCompile(pattern)
 	dir, built := t.TempDir(), map[string]string{}
 	children := compile(t, dir)
+	if !slices.ContainsFunc(on, func(k machine) bool { return wanted.MatchString(k.name) }) {
+		t.Fatalf("no kernel is called %q", pattern)
+	}
 	for _, k := range on {
 		if !wanted.MatchString(k.name) {
 			continue

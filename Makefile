@@ -55,7 +55,7 @@ test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
 test-kernels: go kernels
-	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
+	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(value KERNEL)' NETVIEW_KERNEL_RUN='$(value RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
 
 # Kernels, QEMU, the compiler of BPF and resolvers from Debian's archive, once; where
 # they cannot be had, their tests are skipped.

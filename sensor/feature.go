@@ -92,17 +92,18 @@ func spoolFeature(disk error) Feature {
 // probeFeatures are those that come from the kernel by eBPF.
 func probeFeatures(p *probe.Probe) (list []Feature) {
 	gives := map[string]string{
-		probe.FeatureFlow:       "TCP flows with their bytes and how they end, attempts to connect and their results",
-		probe.FeatureListen:     "sockets that begin to listen",
-		probe.FeatureAccept:     "connections that a process accepts, and their owner",
-		probe.FeatureUring:      "the same, of connections accepted by io_uring",
-		probe.FeatureConnect:    "attempts to connect that fail on the host itself, as without a route",
-		probe.FeatureUDPConnect: "connected UDP sockets, at their first datagram",
-		probe.FeatureLSM:        "connects as the kernel's security hooks see them (lsm_net_connect)",
-		probe.FeatureDNS:        "what processes ask of DNS servers, and the answers",
-		probe.FeatureSeed:       "the process of connections that are older than the sensor, from their first moment on",
-		probe.FeatureLookup:     "calls of getaddrinfo, with what it returned, in the libcs that processes use (dns_lookup)",
-		probe.FeatureExec:       "libcs of new containers and chroots at once; without it at the next heartbeat",
+		probe.FeatureFlow:         "TCP flows with their bytes and how they end, attempts to connect and their results",
+		probe.FeatureListen:       "sockets that begin to listen",
+		probe.FeatureAccept:       "connections that a process accepts, and their owner",
+		probe.FeatureUring:        "the same, of connections accepted by io_uring",
+		probe.FeatureConnect:      "attempts to connect that fail on the host itself, as without a route",
+		probe.FeatureUDPConnect:   "connected UDP sockets, at their first datagram",
+		probe.FeatureConnectionID: "what ties the events of a connection together (connection_id)",
+		probe.FeatureLSM:          "connects as the kernel's security hooks see them (lsm_net_connect)",
+		probe.FeatureDNS:          "what processes ask of DNS servers, and the answers",
+		probe.FeatureSeed:         "the process of connections that are older than the sensor, from their first moment on",
+		probe.FeatureLookup:       "calls of getaddrinfo, with what it returned, in the libcs that processes use (dns_lookup)",
+		probe.FeatureExec:         "libcs of new containers and chroots at once; without it at the next heartbeat",
 	}
 	for _, f := range p.Features() {
 		feature := Feature{Name: f.Name, Hook: f.Hook, Gives: gives[f.Name]}

@@ -134,6 +134,7 @@ func TestUring(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
 			var port uint16
+			refused := false
 			ns.Do(t, func() error {
 				ring, err := uring.New()
 				if err != nil {
@@ -157,8 +158,15 @@ func TestUring(t *testing.T) {
 					return err
 				}
 				server, err := ring.Accepted()
+				if multishot && err == unix.EINVAL {
+					refused = true
+					return client.Close()
+				}
 				return errors.Join(err, unix.Close(server), client.Close())
 			})
+			if refused {
+				t.Skip("a multishot accept takes Linux 5.19")
+			}
 			// The server closes first.
 			w.expect(port, connected, accepted, outbound, inbound)
 		})

@@ -372,7 +372,8 @@ func lostWithout(name string, root reported) (lost []string) {
 			// They need it for the tracepoints alone, which fexit can stand in for.
 			forTracepoints := (feature == "accept" || feature == "connect") && r.Instead == ""
 			spared := forTracepoints && (fexit || name == "CAP_SYS_ADMIN" && hostHas(unix.TRACEFS_MAGIC, "/sys/kernel/tracing")) ||
-				feature == "dns" && name == "CAP_SYS_ADMIN" && hostHas(unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+				feature == "connection_id" && r.Instead == "" && !strings.HasPrefix(root.off[feature].Hook, "cgroup/") ||
+				(feature == "dns" || feature == "connection_id") && name == "CAP_SYS_ADMIN" && hostHas(unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 			// Links of several uprobes do without it.
 			spared = spared || feature == "dns_lookup" && r.Instead == "" && strings.HasPrefix(root.off[feature].Hook, "uprobe.multi/")
 			if root.off[feature].Off == "" && !spared {

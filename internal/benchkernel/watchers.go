@@ -159,7 +159,7 @@ type empty struct {
 
 func startEmpty(context.Context) (watcher, error) {
 	e := &empty{}
-	add := func(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, error)) error {
+	add := func(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (io.Closer, error)) error {
 		spec.Instructions, spec.License = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}, "GPL"
 		program, err := ebpf.NewProgram(spec)
 		if err != nil {
@@ -177,11 +177,11 @@ func startEmpty(context.Context) (watcher, error) {
 		return nil, err
 	}
 	defer done()
-	err = add(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state"}, func(p *ebpf.Program) (link.Link, error) {
+	err = add(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state"}, func(p *ebpf.Program) (io.Closer, error) {
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	})
 	for _, name := range []string{"sys_enter_connect", "sys_exit_connect", "sys_exit_accept4"} {
-		err = errors.Join(err, add(&ebpf.ProgramSpec{Type: ebpf.TracePoint}, func(p *ebpf.Program) (link.Link, error) {
+		err = errors.Join(err, add(&ebpf.ProgramSpec{Type: ebpf.TracePoint}, func(p *ebpf.Program) (io.Closer, error) {
 			return kernelfs.AttachTracepoint(dir, "syscalls", name, p)
 		}))
 	}

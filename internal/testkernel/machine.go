@@ -5,6 +5,7 @@ package testkernel
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -25,22 +26,41 @@ type Program struct {
 
 // Machine is a kernel with a root file system in memory.
 type Machine struct {
-	// Kernel is the directory to which the package of a kernel was unpacked.
-	Kernel string
+	// Architecture as Go names it: amd64 or arm64.
+	Architecture string
+	// Kernel is the directory to which the package of a kernel was unpacked, Tools
+	// that with bash, busybox and ip of the architecture: the host's root, or one
+	// to which their packages were unpacked.
+	Kernel, Tools string
 	// CommandLine is added to that of the kernel.
 	CommandLine string
 	// Programs run one after the other.
 	Programs []Program
-	// Files of the host that they need, by their paths in the machine.
-	Files map[string]string
+	// Children are programs of the host that they run, by their paths in the machine.
+	Children map[string]string
 }
 
 // modules that the tests need, each after those that it needs itself. A kernel
 // may have them built in.
 var modules = []string{"inet_diag", "tcp_diag", "veth"}
 
-// tools of the host that the tests use, beside those of busybox.
-var tools = []string{"bash", "ip"}
+// tools that the tests use, and where Debian has such.
+var (
+	tools    = []string{"busybox", "bash", "ip"}
+	programs = []string{"bin", "sbin", "usr/bin", "usr/sbin"}
+)
+
+// hardware is what QEMU emulates, by architecture, and where Debian has the
+// libraries of one.
+var hardware = map[string]struct {
+	program   string
+	arguments []string
+	console   string
+	libraries []string
+}{
+	"amd64": {"qemu-system-x86_64", []string{"-cpu", "max"}, "ttyS0", []string{"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"}},
+	"arm64": {"qemu-system-aarch64", []string{"-machine", "virt", "-cpu", "cortex-a57"}, "ttyAMA0", []string{"lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"}},
+}
 
 // Run boots the machine, and returns what it prints when it has powered itself
 // off. dir is for files of its own. An error says that it did not come that far.
@@ -60,8 +80,9 @@ func (m *Machine) Run(ctx context.Context, dir string) (output []byte, err error
 	var console bytes.Buffer
 	// One thread for all CPUs: with one for each, a kernel that patched its own code
 	// has died of it.
-	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1536",
-		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)
+	h := hardware[m.Architecture]
+	qemu := exec.CommandContext(ctx, h.program, append(h.arguments[:len(h.arguments):len(h.arguments)], "-accel", "tcg,thread=single", "-smp", "2", "-m", "1536",
+		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-append", "console="+h.console+" quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)...)
 	qemu.Stdout, qemu.Stderr = &console, &console
 	if err := qemu.Run(); err != nil {
 		return console.Bytes(), fmt.Errorf("running the kernel %s: %w", kernel, errors.Join(err, ctx.Err()))
@@ -82,20 +103,17 @@ func (m *Machine) fill(root string) error {
 	if err := os.WriteFile(filepath.Join(root, "init"), initScript, 0o755); err != nil {
 		return err
 	}
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		return err
-	}
-	if err := copyFile(busybox, filepath.Join(root, "bin/busybox")); err != nil {
-		return err
-	}
 	for _, tool := range tools {
-		if err := copyTool(tool, root); err != nil {
+		path, err := find(m.Tools, programs, tool)
+		if err != nil {
+			return err
+		}
+		if err := m.copyProgram(path, root, filepath.Join("bin", tool)); err != nil {
 			return err
 		}
 	}
-	for to, from := range m.Files {
-		if err := copyFile(from, filepath.Join(root, to)); err != nil {
+	for to, from := range m.Children {
+		if err := m.copyProgram(from, root, to); err != nil {
 			return err
 		}
 	}
@@ -138,36 +156,61 @@ func (m *Machine) copyModule(name, to string) error {
 	return os.WriteFile(to, unpacked, 0o644)
 }
 
-// copyTool copies a program of the host with its libraries.
-func copyTool(name, root string) error {
-	path, err := exec.LookPath(name)
+// copyProgram copies a program, with what it loads.
+func (m *Machine) copyProgram(path, root, to string) error {
+	return errors.Join(copyFile(path, filepath.Join(root, to)), m.copyLibraries(path, root))
+}
+
+// copyLibraries copies the loader of a program, and the libraries of one or of another
+// library, to where it is on its own host.
+func (m *Machine) copyLibraries(path, root string) error {
+	file, err := elf.Open(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	files, err := Libraries(path)
+	defer file.Close()
+	names, err := file.ImportedLibraries()
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the libraries of %s: %w", path, err)
 	}
-	for _, file := range files {
-		if err := copyFile(file, filepath.Join(root, file)); err != nil {
+	if section := file.Section(".interp"); section != nil {
+		name, err := section.Data()
+		if err != nil {
+			return fmt.Errorf("reading the loader of %s: %w", path, err)
+		}
+		loader := string(bytes.TrimRight(name, "\x00"))
+		if err := copyFile(filepath.Join(m.Tools, loader), filepath.Join(root, loader)); err != nil {
+			return err
+		}
+		if strings.HasPrefix(filepath.Base(loader), "ld-musl-") { // which is its libc too
+			return nil
+		}
+	}
+	for _, name := range names {
+		library, err := find(m.Tools, hardware[m.Architecture].libraries, name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(root, strings.TrimPrefix(library, m.Tools))
+		if _, err := os.Stat(to); err == nil {
+			continue
+		}
+		if err := errors.Join(copyFile(library, to), m.copyLibraries(library, root)); err != nil {
 			return err
 		}
 	}
-	return copyFile(path, filepath.Join(root, "bin", name))
+	return nil
 }
 
-// Libraries of a program of this host, with its loader.
-func Libraries(program string) (files []string, err error) {
-	out, err := exec.Command("ldd", program).Output()
-	if err != nil {
-		return nil, fmt.Errorf("asking for the libraries of %s: %w", program, err)
-	}
-	for word := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(word, "/") {
-			files = append(files, word)
+// find a file in one of the directories of a tree.
+func find(tree string, directories []string, name string) (string, error) {
+	for _, dir := range directories {
+		path := filepath.Join(tree, dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
 		}
 	}
-	return files, nil
+	return "", fmt.Errorf("there is no %s in %v of %s", name, directories, tree)
 }
 
 // pack makes the archive that a kernel unpacks at its start.

@@ -2,6 +2,7 @@
 /* A process has taken a connection from a listener. */
 #pragma once
 
+#include "cookie.h"
 #include "owner.h"
 #include "socket.h"
 
@@ -20,7 +21,7 @@ static __always_inline void accepted(struct sock *sk)
 		current_owner(known);
 	} else {
 		known = &o;
-		o.cookie = READ(sk, __sk_common.skc_cookie.counter);
+		o.cookie = cookie_of(sk);
 		current_owner(&o);
 		/* One that has ended before it was accepted must not be remembered for ever. */
 		if (READ(sk, __sk_common.skc_state) != TCP_CLOSE)

@@ -3,6 +3,7 @@
  * datagram there: resolvers connect without sending, to learn their own address. */
 #pragma once
 
+#include "cookie.h"
 #include "owner.h"
 #include "socket.h"
 
@@ -30,13 +31,8 @@ static __always_inline bool is_new_target(struct sock *sk, const struct target *
 	*last = *to;
 	return true;
 }
-
-static __always_inline __u64 cookie_of(struct sock *sk)
-{
-	return bpf_get_socket_cookie(sk);
-}
 #else
-/* A kprobe can neither use such a storage nor ask for the cookie. */
+/* A kprobe cannot use such a storage. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -53,11 +49,6 @@ static __always_inline bool is_new_target(struct sock *sk, const struct target *
 		return false;
 	bpf_map_update_elem(&targets_by_inode, &inode, to, BPF_ANY);
 	return true;
-}
-
-static __always_inline __u64 cookie_of(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter); /* 0 where nobody has asked for it */
 }
 #endif
 

@@ -5,6 +5,7 @@
  * does anything about it. The program allows everything: it only watches. */
 #define BY_BTF
 #include "address.h"
+#include "cookie.h"
 #include "owner.h"
 #include "socket.h"
 
@@ -26,7 +27,7 @@ int BPF_PROG(socket_connect, struct socket *socket, struct sockaddr *address, in
 		bpf_probe_read_kernel(&to, sizeof(to), address);
 	else if (to.family != AF_INET) /* AF_UNSPEC ends a connection */
 		return ret;
-	o.cookie = bpf_get_socket_cookie(sk);
+	o.cookie = cookie_of(sk);
 	current_owner(&o);
 	e = begin_event(NV_LSM_CONNECT);
 	if (!e)

@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Whose the sockets are that are older than the sensor: it reads this iterator
  * once. All network namespaces are in it, as they are not in iter/tcp. */
+#include "file.h"
 #include "owner.h"
 #include "socket.h"
 
@@ -27,7 +28,7 @@ int seed(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
+	socket = socket_of_file(file);
 	if (!socket)
 		return 0;
 	sk = BPF_CORE_READ(socket, sk);

@@ -5,6 +5,7 @@
  * lack; rather than the tracepoint's own record, which has no socket fields. */
 #define BY_BTF
 #include "attempt.h"
+#include "cookie.h"
 #include "owner.h"
 #include "socket.h"
 
@@ -16,7 +17,7 @@ static __always_inline void connect_result(struct sock *sk, struct owner *o, int
 		return;
 	copy_owner(e, o);
 	if (!e->cookie)
-		e->cookie = bpf_get_socket_cookie(sk);
+		e->cookie = cookie_of(sk);
 	read_ends(e, sk);
 	e->error = error;
 	e->old_state = from;
@@ -32,7 +33,7 @@ static __always_inline void closed(struct sock *sk, const struct owner *o, int f
 	if (o)
 		copy_owner(e, o);
 	if (!e->cookie)
-		e->cookie = bpf_get_socket_cookie(sk);
+		e->cookie = cookie_of(sk);
 	read_ends(e, sk);
 	read_counters(e, sk, from);
 	e->error = READ(sk, sk_err);
@@ -43,7 +44,7 @@ static __always_inline void closed(struct sock *sk, const struct owner *o, int f
 
 static __always_inline void listening(struct sock *sk)
 {
-	struct owner o = { .cookie = bpf_get_socket_cookie(sk) };
+	struct owner o = { .cookie = cookie_of(sk) };
 	struct nv_socket_event *e = begin_event(NV_LISTEN);
 
 	if (!e)
@@ -62,7 +63,7 @@ static __always_inline void established(struct sock *sk, int from)
 	if (!o && from != TCP_SYN_RECV) /* the map had no room for it */
 		return;
 	if (!o) { /* a connection for a listener: who accepts it comes later */
-		struct owner inbound = { .start = bpf_ktime_get_boot_ns(), .cookie = bpf_get_socket_cookie(sk), .role = NV_ACCEPTED, .established = 1 };
+		struct owner inbound = { .start = bpf_ktime_get_boot_ns(), .cookie = cookie_of(sk), .role = NV_ACCEPTED, .established = 1 };
 
 		remember(sk, &inbound);
 		return;
@@ -91,7 +92,7 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 	if (!is_tcp(sk))
 		return 0;
 	if (to == TCP_SYN_SENT && from == TCP_CLOSE) {
-		struct owner o = { .start = bpf_ktime_get_boot_ns(), .cookie = bpf_get_socket_cookie(sk), .role = NV_CONNECTED };
+		struct owner o = { .start = bpf_ktime_get_boot_ns(), .cookie = cookie_of(sk), .role = NV_CONNECTED };
 
 		current_owner(&o);
 		remember(sk, &o);

@@ -33,6 +33,9 @@ const (
 	FeatureConnect = "connect"
 	// FeatureUDPConnect: UDP sockets that are connected, at their first datagram.
 	FeatureUDPConnect = "udp_connect"
+	// FeatureConnectionID: the cookie of a socket, by which the events of a connection
+	// belong together. Failed attempts may lack it.
+	FeatureConnectionID = "connection_id"
 	// FeatureLSM: what the hook socket_connect of the LSM sees.
 	FeatureLSM = "lsm"
 	// FeatureDNS: packets between processes and DNS servers.
@@ -59,7 +62,7 @@ type candidate struct {
 	// load is nil where the programs of another feature make this one too, as long
 	// as it is made by the same hook.
 	load   func() (*ebpf.CollectionSpec, error)
-	attach func(*ebpf.Collection) ([]link.Link, error)
+	attach func(*ebpf.Collection) ([]io.Closer, error)
 }
 
 // candidates by feature, the best of each first. FeatureFlow comes first: it
@@ -68,6 +71,9 @@ type candidate struct {
 // tp_btf rather than the tracepoint's own record, which has no socket. What fexit
 // sees serves io_uring and 32-bit programs too, which the tracepoints of syscalls
 // miss; but the end of a call that began before the sensor is seen by these alone.
+//
+// Where UDP is told by kprobes, these cannot ask for a socket's cookie; nor can any of
+// the others on kernels before 5.12, which have no better for UDP than kprobes either.
 var candidates = []candidate{
 	{FeatureFlow, "tp_btf/inet_sock_set_state", bpf.LoadState, tracing("state_changed")},
 	{FeatureListen, "tp_btf/inet_sock_set_state", nil, nil},
@@ -81,6 +87,9 @@ var candidates = []candidate{
 	{FeatureUDPConnect, "fexit/udp_sendmsg", bpf.LoadFexitUDP, tracing("udp_sent", "udpv6_sent")},
 	{FeatureUDPConnect, "tp_btf/sock_send_length", bpf.LoadUDP, tracing("sent")},
 	{FeatureUDPConnect, "kprobe/udp_sendmsg", bpf.LoadKprobe, kprobes("kprobe/udp_sendmsg", "udp_sends", "kprobe/udpv6_sendmsg", "udpv6_sends")},
+	{FeatureConnectionID, "fexit/udp_sendmsg", nil, nil},
+	{FeatureConnectionID, "tp_btf/sock_send_length", nil, nil},
+	{FeatureConnectionID, "cgroup/sock_create", bpf.LoadCookie, cgroup(map[string]ebpf.AttachType{"socket_made": ebpf.AttachCGroupInetSockCreate, "connection_made": ebpf.AttachCGroupSockOps})},
 	{FeatureLSM, "lsm/socket_connect", bpf.LoadLSM, lsm},
 	{FeatureDNS, "cgroup_skb", bpf.LoadDNS, cgroup(map[string]ebpf.AttachType{"packet_sent": ebpf.AttachCGroupInetEgress, "packet_received": ebpf.AttachCGroupInetIngress})},
 	{FeatureSeed, "iter/task_file", bpf.LoadSeed, seed},
@@ -90,8 +99,8 @@ var candidates = []candidate{
 }
 
 // tracing attaches programs that name their hook themselves.
-func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
-	return func(c *ebpf.Collection) (links []link.Link, err error) {
+func tracing(programs ...string) func(*ebpf.Collection) ([]io.Closer, error) {
+	return func(c *ebpf.Collection) (links []io.Closer, err error) {
 		for _, name := range programs {
 			l, err := link.AttachTracing(link.TracingOptions{Program: c.Programs[name]})
 			if err != nil {
@@ -104,8 +113,8 @@ func tracing(programs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 }
 
 // syscalls attaches programs to tracepoints of syscalls, given in pairs.
-func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
-	return func(c *ebpf.Collection) (links []link.Link, err error) {
+func syscalls(pairs ...string) func(*ebpf.Collection) ([]io.Closer, error) {
+	return func(c *ebpf.Collection) (links []io.Closer, err error) {
 		dir, done, err := kernelfs.Tracefs()
 		if err != nil {
 			return nil, err
@@ -123,8 +132,8 @@ func syscalls(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 }
 
 // kprobes attaches programs to functions, given in pairs.
-func kprobes(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
-	return func(c *ebpf.Collection) (links []link.Link, err error) {
+func kprobes(pairs ...string) func(*ebpf.Collection) ([]io.Closer, error) {
+	return func(c *ebpf.Collection) (links []io.Closer, err error) {
 		for i := 0; i < len(pairs); i += 2 {
 			kind, function, _ := strings.Cut(pairs[i], "/")
 			attach := link.Kprobe
@@ -142,8 +151,8 @@ func kprobes(pairs ...string) func(*ebpf.Collection) ([]link.Link, error) {
 }
 
 // cgroup attaches programs to the root of all cgroups, beside those of others.
-func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]link.Link, error) {
-	return func(c *ebpf.Collection) (links []link.Link, err error) {
+func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]io.Closer, error) {
+	return func(c *ebpf.Collection) (links []io.Closer, err error) {
 		root, done, err := cgroupRoot()
 		if err != nil {
 			return nil, err
@@ -160,16 +169,16 @@ func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]link.
 	}
 }
 
-func lsm(c *ebpf.Collection) ([]link.Link, error) {
+func lsm(c *ebpf.Collection) ([]io.Closer, error) {
 	l, err := link.AttachLSM(link.LSMOptions{Program: c.Programs["socket_connect"]})
 	if err != nil {
 		return nil, err
 	}
-	return []link.Link{l}, nil
+	return []io.Closer{l}, nil
 }
 
 // seed runs the iterator to its end. What it is good for is in a map then.
-func seed(c *ebpf.Collection) ([]link.Link, error) {
+func seed(c *ebpf.Collection) ([]io.Closer, error) {
 	iter, err := link.AttachIter(link.IterOptions{Program: c.Programs["seed"]})
 	if err != nil {
 		return nil, err
@@ -201,11 +210,11 @@ func loadLookupMulti() (*ebpf.CollectionSpec, error) {
 
 // lookupsByMulti attaches nothing yet: to which files is not known before libcs are
 // found. A kernel without such links, one before 6.6, loads the programs all the same.
-func lookupsByMulti(*ebpf.Collection) ([]link.Link, error) {
+func lookupsByMulti(*ebpf.Collection) ([]io.Closer, error) {
 	return nil, features.HaveBPFLinkUprobeMulti()
 }
 
-func lookupsByPerf(*ebpf.Collection) ([]link.Link, error) {
+func lookupsByPerf(*ebpf.Collection) ([]io.Closer, error) {
 	if len(rights.Missing(FeatureLookup)) > 0 {
 		return nil, unix.EPERM
 	}

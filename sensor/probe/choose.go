@@ -34,6 +34,8 @@ var (
 	errElsewhere = errors.New("no other feature has it")
 	// errSilent is why a feature is off whose programs were attached in vain.
 	errSilent = errors.New("it is attached, but tells nothing of what the sensor does to test it")
+	// errUnnamed is the same, of the cookies of sockets.
+	errUnnamed = errors.New("a socket that the sensor makes to test it is told without its cookie")
 )
 
 // names of the features, in the order of candidates.
@@ -253,7 +255,7 @@ func remedy(feature string, err error) string {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return cmp.Or(rights.Remedy(feature), "a kernel that offers the hook: the sensor has the capabilities for it, and this one refuses")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT):
-		return "a kernel from 5.8 on with BTF (CONFIG_DEBUG_INFO_BTF) and this hook"
+		return "a kernel from 5.10 on with BTF (CONFIG_DEBUG_INFO_BTF) and this hook"
 	}
 	return "see the sensor's log, and report it with the kernel's release"
 }

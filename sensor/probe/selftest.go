@@ -19,8 +19,9 @@ import (
 	"github.com/netview-project/netview/sensor/probe/uring"
 )
 
-// selfTestPatience is how long a self-test waits for what it made to be told.
-const selfTestPatience = 2 * time.Second
+// selfTestPatience is how long a self-test waits for what it made to be told:
+// a feature that is late on a busy host would be off for as long as the sensor runs.
+const selfTestPatience = 5 * time.Second
 
 // nowhere cannot be connected to: the kernel refuses TCP to the broadcast
 // address by itself, and sends nothing.
@@ -38,6 +39,8 @@ type selfTest struct {
 	olderPort uint16
 	// uringPort is that of the listener from which io_uring accepts.
 	uringPort uint16
+	// unnamed says that a socket was told without its cookie.
+	unnamed bool
 	// asker is the cookie of the socket that asked a question of DNS.
 	asker uint64
 }
@@ -274,13 +277,20 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	}
 	attemptNowhere()
 	p.test.datagram()
+	p.test.unnamed = false
 	awaited := map[string]int{}
 	for feature := range tried {
 		if failed[feature] == nil && !slices.Contains(untested, feature) {
 			awaited[feature] = 1
 		}
 	}
-	if tried[FeatureFlow] != nil {
+	if tried[FeatureConnectionID] != nil { // which the events of others show
+		delete(awaited, FeatureConnectionID)
+		if p.On(FeatureUDPConnect) {
+			awaited[FeatureUDPConnect] = 1
+		}
+	}
+	if tried[FeatureFlow] != nil || tried[FeatureConnectionID] != nil {
 		awaited[FeatureFlow] = 3 // its beginning, and the end at both sides
 	}
 	if tried[FeatureDNS] != nil && failed[FeatureDNS] == nil {
@@ -298,6 +308,11 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	for feature := range awaited {
 		failed[feature] = errSilent
 	}
+	if p.test.unnamed {
+		failed[FeatureConnectionID] = errUnnamed
+	} else if awaited[FeatureFlow] > 0 {
+		failed[FeatureConnectionID] = errSilent
+	}
 	return failed
 }
 
@@ -310,7 +325,12 @@ func (p *Probe) readAll(awaited map[string]int) error {
 	var feature string
 	var ours bool
 	handler := Handler{
-		Event:  func(e *Event) { feature, ours = p.test.shown(e) },
+		Event: func(e *Event) {
+			feature, ours = p.test.shown(e)
+			if (feature == FeatureFlow || feature == FeatureUDPConnect) && e.Cookie == 0 {
+				p.test.unnamed = true
+			}
+		},
 		Packet: func(e Packet) { feature, ours = FeatureDNS, e.Cookie == p.test.asker },
 	}
 	var record ringbuf.Record

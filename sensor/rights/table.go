@@ -36,7 +36,7 @@ const (
 const sysAdmin = "CAP_SYS_ADMIN"
 
 // events are the features that come from the kernel by eBPF.
-var events = []string{"flow", "listen", "accept", "io_uring_accept", "connect", "udp_connect", "lsm", "dns", "seed", "dns_lookup", "exec"}
+var events = []string{"flow", "listen", "accept", "io_uring_accept", "connect", "udp_connect", "connection_id", "lsm", "dns", "seed", "dns_lookup", "exec"}
 
 // table of every capability that the sensor has a use for. A feature that begins
 // to need one later, as probes in a libc that a container brings, gives that one a
@@ -48,15 +48,15 @@ var table = []Right{
 	{value: cap.DAC_READ_SEARCH, Name: "CAP_DAC_READ_SEARCH", Features: []string{OtherProcesses, "accept", "connect"},
 		For:  "the directories /proc/PID/fd of other users' processes, the way to a mount in a closed directory, and for a sensor that is not root the files of tracefs",
 		Kept: "each heartbeat looks at all processes, their libcs and mounts"},
-	{value: cap.SYS_ADMIN, Name: sysAdmin, Features: []string{MountedNamespaces, "sock_diag", "accept", "connect", "dns", "dns_lookup"},
+	{value: cap.SYS_ADMIN, Name: sysAdmin, Features: []string{MountedNamespaces, "sock_diag", "accept", "connect", "connection_id", "dns", "dns_lookup"},
 		For:  "entering other network namespaces, a view of tracefs and of cgroup2 where these are not mounted, and uprobes on kernels before 6.6",
 		Kept: "each heartbeat enters the network namespaces that there are then, and probes the libcs that have come"},
 	{value: cap.BPF, Name: "CAP_BPF", Features: events, Instead: sysAdmin,
 		For: "programs and maps in the kernel"},
 	{value: cap.PERFMON, Name: "CAP_PERFMON", Features: events, Instead: sysAdmin,
 		For: "programs that read the kernel's memory, and tracepoints"},
-	{value: cap.NET_ADMIN, Name: "CAP_NET_ADMIN", Features: []string{"dns"},
-		For: "programs that see packets; from Linux 6.9 on CAP_SYS_ADMIN does too"},
+	{value: cap.NET_ADMIN, Name: "CAP_NET_ADMIN", Features: []string{"connection_id", "dns"},
+		For: "programs at the root of all cgroups, as those that see packets; from Linux 6.9 on CAP_SYS_ADMIN does too"},
 	{value: cap.NET_BIND_SERVICE, Name: "CAP_NET_BIND_SERVICE",
 		For: "a port below 1024 in --web.listen-address"},
 	{value: cap.SYS_RESOURCE, Name: "CAP_SYS_RESOURCE",

@@ -2,13 +2,13 @@ package kernelfs
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,9 +18,9 @@ func Tracefs() (dir string, done func(), err error) {
 }
 
 // AttachTracepoint attaches a program to a tracepoint, such as sys_exit_connect of
-// the group syscalls, which is looked up in a view that [Tracefs] gave. It takes
-// CAP_PERFMON.
-func AttachTracepoint(dir, group, name string, program *ebpf.Program) (link.Link, error) {
+// the group syscalls, which is looked up in a view that [Tracefs] gave, until what it
+// returns is closed. It takes CAP_PERFMON. A link of bpf(2) would take Linux 5.15.
+func AttachTracepoint(dir, group, name string, program *ebpf.Program) (io.Closer, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "events", group, name, "id"))
 	if err != nil {
 		return nil, fmt.Errorf("the tracepoint %s: %w", name, err)
@@ -33,13 +33,14 @@ func AttachTracepoint(dir, group, name string, program *ebpf.Program) (link.Link
 	if err != nil {
 		return nil, fmt.Errorf("opening the tracepoint %s: %w", name, err)
 	}
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: event, Program: program, Attach: ebpf.AttachPerfEvent})
-	if err != nil {
-		unix.Close(event)
+	attached := os.NewFile(uintptr(event), name)
+	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, program.FD()); err != nil {
+		attached.Close()
 		return nil, fmt.Errorf("attaching to the tracepoint %s: %w", name, err)
 	}
 	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
+		attached.Close()
 		return nil, fmt.Errorf("enabling the tracepoint %s: %w", name, err)
 	}
-	return l, nil
+	return attached, nil
 }

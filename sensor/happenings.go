@@ -265,26 +265,6 @@ func (h *happenings) lost() map[string]uint64 {
 	return h.tracker.Lost()
 }
 
-// row of a flow in a snapshot.
-func row(heartbeat *event.Heartbeat, f *flow.Flow, now time.Duration) event.Flow {
-	r := event.Flow{Envelope: heartbeat.Envelope, Heartbeat: heartbeat.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
-		TCP: f.TCP, RemoteName: f.RemoteName, ConnectionID: connectionID(f.ID)}
-	r.Direction, r.DirectionSource = f.Role.Direction()
-	if f.HalfClosed(now) {
-		r.State = event.FlowHalfClosed
-	}
-	if f.Counted {
-		r.BytesSent, r.BytesReceived = event.Some(f.Sent), event.Some(f.Received)
-	}
-	if f.Process != nil {
-		r.Process = *f.Process
-	}
-	if f.Start != 0 {
-		r.Duration, r.DurationSource = event.Some(max(0, now-f.Start).Round(time.Millisecond)), r.DirectionSource
-	}
-	return r
-}
-
 // socket of an event.
 func (h *happenings) socket(e *probe.Event) flow.Socket {
 	s := flow.Socket{ID: e.Cookie, Netns: uint64(e.Netns), Start: time.Duration(e.Start), Process: h.process(e),

@@ -223,7 +223,7 @@ func (s *snapshots) rows(h *event.Heartbeat, now time.Duration, yield func([]eve
 		}
 	}
 	for i := range s.flows {
-		p.rows = append(p.rows, p.flows.next(row(h, &s.flows[i], now)))
+		p.rows = append(p.rows, p.flows.next(s.flow(h, &s.flows[i], now)))
 		if len(p.rows) >= rowsPerPiece && !give() {
 			return
 		}
@@ -319,6 +319,25 @@ func sameHost(row *socket.Row) bool {
 func (s *snapshots) listener(h *event.Heartbeat, row *socket.Row) event.Listener {
 	return event.Listener{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Netns: row.Netns, Transport: row.Protocol.String(), Family: row.Family(),
 		LocalAddress: row.Local.Addr(), LocalPort: row.Local.Port(), Ephemeral: row.Ephemeral, Inode: row.Inode, Process: s.process(row), ConnectionID: connectionID(row.Cookie)}
+}
+
+func (s *snapshots) flow(h *event.Heartbeat, f *flow.Flow, now time.Duration) event.Flow {
+	row := event.Flow{Envelope: h.Envelope, Heartbeat: h.Heartbeat, Ends: endsOf(&f.Socket, event.TransportTCP), State: event.FlowEstablished,
+		TCP: f.TCP, RemoteName: f.RemoteName, ConnectionID: connectionID(f.ID)}
+	row.Direction, row.DirectionSource = f.Role.Direction()
+	if f.HalfClosed(now) {
+		row.State = event.FlowHalfClosed
+	}
+	if f.Counted {
+		row.BytesSent, row.BytesReceived = event.Some(f.Sent), event.Some(f.Received)
+	}
+	if f.Process != nil {
+		row.Process = *f.Process
+	}
+	if f.Start != 0 {
+		row.Duration, row.DurationSource = event.Some(max(0, now-f.Start).Round(time.Millisecond)), row.DirectionSource
+	}
+	return row
 }
 
 func (s *snapshots) process(row *socket.Row) event.Process {

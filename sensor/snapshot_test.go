@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testproc"
+	"github.com/netview-project/netview/sensor/flow"
+	"github.com/netview-project/netview/sensor/socket"
 )
 
 // taker takes snapshots of the host on a clock that the test moves.
@@ -234,4 +237,56 @@ func BenchmarkTake10000(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10_000, "ns/connection")
+}
+
+// TestRowsInPieces: more rows than a piece has, some of flows and some not, in any
+// order: each connection is completed by its own flow, and nothing is there twice.
+func TestRowsInPieces(t *testing.T) {
+	config := Config{Interval: 15 * time.Second}
+	s := newSnapshots(&config, event.Resource{SensorID: "s"}, slog.New(slog.DiscardHandler))
+	s.happenings = newHappenings(event.Resource{SensorID: "s"}, &s.processes, func([]event.Event) {})
+	const connections = 2*rowsPerPiece + 100
+	for i := range uint64(connections) {
+		row := socket.Row{Protocol: socket.TCP, State: socket.Established, Inode: i + 1, Netns: i % 3, Cookie: i * 7919 % connections,
+			Local: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 1}), 1000), Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 2}), uint16(i))}
+		if row.Cookie%5 == 1 {
+			row.State = socket.SynSent // no flow yet
+		}
+		if row.Cookie%5 == 2 {
+			s.happenings.flows.Open(&flow.Socket{ID: row.Cookie, Netns: row.Netns, Local: row.Local, Remote: row.Remote, Role: flow.Connected, Start: 1, RemoteName: fmt.Sprint(row.Cookie)}, 1)
+		}
+		s.table.Rows = append(s.table.Rows, row)
+	}
+	again := s.table.Rows[50] // a table may show a socket twice where it has no inode
+	again.Inode = 0
+	s.table.Rows = append(s.table.Rows, again)
+	s.happenings.flows.Open(&flow.Socket{ID: connections + 1, Netns: 1, Start: 1}, 1) // after the table was read
+	sortRows(s.table.Rows)
+	h := &event.Heartbeat{}
+	s.count(h)
+	s.flows = s.happenings.compare(1, nil, s.sightings, nil)
+	f := found{heartbeat: h, rows: func(yield func([]event.Event) bool) { s.rows(h, 1, yield) }}
+	all := f.whole()
+	if h.Connections != connections+1 || len(all.Connections) != connections+1 || len(all.Flows) != len(s.flows) {
+		t.Errorf("%d connections of %d, %d flows of %d", len(all.Connections), h.Connections, len(all.Flows), len(s.flows))
+	}
+	for _, c := range all.Connections {
+		name, source := "", ""
+		if c.ConnectionID.Known && c.ConnectionID.Value%5 == 2 {
+			name, source = fmt.Sprint(c.ConnectionID.Value), event.SourceConnect
+		}
+		if c.RemoteName != name || c.DirectionSource != source {
+			t.Fatalf("connection %d has the name %q, its direction from %q; want %q, %q", c.ConnectionID.Value, c.RemoteName, c.DirectionSource, name, source)
+		}
+	}
+	ids := map[uint64]bool{}
+	for _, f := range all.Flows {
+		if ids[f.ConnectionID.Value] || f.ConnectionID.Value%5 == 1 && f.ConnectionID.Value != connections+1 {
+			t.Fatalf("flow %d is there twice, or is none", f.ConnectionID.Value)
+		}
+		ids[f.ConnectionID.Value] = true
+	}
+	if !ids[connections+1] || len(ids) != connections*4/5 { // none of cookie 0, and one more
+		t.Errorf("%d flows", len(ids))
+	}
 }

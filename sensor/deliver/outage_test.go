@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -270,17 +269,4 @@ func TestPermanent(t *testing.T) {
 			t.Errorf("HTTP %d: permanent is %t", code, permanent)
 		}
 	}
-}
-
-// filled is a snapshot whose connections know everything but a command line.
-func filled(n int) *event.Snapshot {
-	s := snapshot(1, n)
-	for i, c := range s.Connections {
-		c.Netns, c.Family, c.State, c.Inode = 4026531840, "ipv4", "established", uint64(100_000+i)
-		c.LocalAddress, c.RemoteAddress = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.77")
-		c.LocalPort, c.RemotePort, c.Direction, c.DirectionSource = 443, uint16(i), event.DirectionInbound, event.SourceListeningPort
-		c.Process = event.Process{PID: event.Some(uint32(4711)), Binary: "/usr/sbin/nginx", Name: "nginx", User: "www-data", ContainerID: strings.Repeat("ab", 32)}
-		c.Duration, c.DurationSource = event.Some(90*time.Second), event.SourceFirstSeen
-	}
-	return s
 }

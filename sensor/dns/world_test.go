@@ -41,7 +41,7 @@ func describe(q *Query) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/%s %s %s by %d: %dx%v %s", e.Protocol, e.Transport, e.Name, e.Type, e.Process.PID.Value, e.Attempts.Value, e.Servers, e.Result)
 	if e.Result != event.DNSAnswered {
-		if e.RCode != "" || e.Latency.Known || e.AnswerCount.Known || e.Truncated.Known || e.Answers != nil && len(e.Answers) > 0 {
+		if e.RCode != "" || e.Latency.Known || e.AnswerCount.Known || e.Truncated.Known || len(e.Answers) > 0 {
 			b.WriteString(" with an answer")
 		}
 		return b.String()

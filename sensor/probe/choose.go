@@ -166,9 +166,7 @@ func (p *Probe) add(c *candidate) error {
 	}
 	closers := []io.Closer{nothing}
 	links, err := c.attach(collection)
-	for _, l := range links {
-		closers = append(closers, l)
-	}
+	closers = append(closers, links...)
 	for _, program := range collection.Programs {
 		closers = append(closers, program)
 	}

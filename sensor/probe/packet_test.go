@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -873,8 +874,10 @@ func TestDecodePacket(t *testing.T) {
 func FuzzHand(f *testing.F) {
 	f.Add(packetRecord(128, 12, 12))
 	f.Add(packetRecord(512, 200, 65000))
-	for kind := range byte(8) {
-		f.Add(append([]byte{kind}, make([]byte, eventSize-1)...))
+	for kind := range byte(9) {
+		for _, size := range []uintptr{unsafe.Sizeof(Event{}), unsafe.Sizeof(Lookup{}), unsafe.Sizeof(bpf.ExecNvExec{})} {
+			f.Add(append([]byte{kind}, make([]byte, size-1)...))
+		}
 	}
 	f.Fuzz(func(t *testing.T, sample []byte) {
 		calls := 0
@@ -891,6 +894,8 @@ func FuzzHand(f *testing.F) {
 					t.Errorf("a payload of %d bytes in a record of %d", len(p.Payload), len(sample))
 				}
 			},
+			Lookup: func(*Lookup) { calls++ }, // FuzzLookup looks at it
+			Exec:   func(uint32) { calls++ },
 		})
 		if ok != (calls == 1) {
 			t.Errorf("taken %v, with %d calls", ok, calls)

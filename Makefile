@@ -142,7 +142,7 @@ PAGE := $(STATE)/preview/page.js
 ## pictures: a preview of each dashboard, of what `make demo` runs; needs Chromium; PICTURES_FLAGS="--prometheus http://HOST:9090"
 pictures: go $(PAGE)
 	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: apt-get install chromium" >&2; exit 1; }
-	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
+	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --clickhouse-password-file $(STATE)/clickhouse/credentials/netview_reader.password --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
 
 $(PAGE): $(wildcard dashboards/preview/page/*) | npm writable
 	@mkdir -p $(@D)

@@ -453,7 +453,7 @@ func TestDoor(t *testing.T) {
 		}
 	}()
 	honest := knock()
-	d.letIn(honest.RemoteAddr().String())
+	d.letIn(honest.RemoteAddr().String(), "a")
 	for range 3 {
 		knock()
 	}
@@ -474,5 +474,26 @@ func TestDoor(t *testing.T) {
 	last.Close()
 	if d.strangers.Len() != 1 || len(d.byAddress) != 1 {
 		t.Errorf("%d strangers, %d addresses after one has closed", d.strangers.Len(), len(d.byAddress))
+	}
+	// Of one sensor the oldest goes, and nobody else's.
+	d.mostOfOne = 2
+	first := len(clients)
+	for range 2 {
+		server := knock()
+		d.letIn(server.RemoteAddr().String(), "a")
+	}
+	relay := knock()
+	d.letIn(relay.RemoteAddr().String(), "")
+	other := knock()
+	d.letIn(other.RemoteAddr().String(), "b")
+	for i, want := range map[int]bool{0: true, first: false, first + 1: false, first + 2: false, first + 3: false} {
+		if ended(clients[i]) != want {
+			t.Errorf("connection %d has ended: %t, want %t", i, !want, want)
+		}
+	}
+	other.Close()
+	relay.Close()
+	if len(d.sensors) != 1 || d.sensors["a"].Len() != 2 {
+		t.Errorf("%v are kept by sensor", d.sensors)
 	}
 }

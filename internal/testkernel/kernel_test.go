@@ -38,33 +38,12 @@ var kernelTests = map[string]string{
 // TestKernels runs tests of the sensor on other kernels: the same that run on
 // this one. Each of them is reported as a test of its own.
 func TestKernels(t *testing.T) {
-	kernels := os.Getenv("NETVIEW_KERNELS")
-	if kernels == "" {
-		t.Skip("NETVIEW_KERNELS does not say where other kernels are: run `make test-kernels`")
-	}
-	for _, program := range []string{"qemu-system-x86_64", "busybox", "ldd"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%v: other kernels cannot be run (see make kernels)", err)
-		}
-	}
-	// What is opened here is what an earlier result must not be taken from the cache
-	// for: the go command does not know what runs in the machines.
-	if err := filepath.WalkDir("../..", func(path string, entry os.DirEntry, err error) error {
-		if err == nil && (strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".o")) {
-			_, err = os.ReadFile(path)
-		}
-		if entry != nil && entry.IsDir() && (entry.Name() == "var" || strings.HasPrefix(entry.Name(), "current-")) {
-			return filepath.SkipDir
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	kernels := needed(t)
 	wanted := regexp.MustCompile(os.Getenv("NETVIEW_KERNEL"))
 	dir, built := t.TempDir(), map[string]string{}
 	files := compile(t, dir)
 	for of := range kernelTests {
-		built[of] = build(t, dir, of)
+		built[of] = build(t, dir, filepath.Join("sensor", of))
 	}
 	for _, k := range on {
 		if !wanted.MatchString(k.name) {
@@ -89,6 +68,34 @@ func TestKernels(t *testing.T) {
 			run(t, &m)
 		})
 	}
+}
+
+// needed skips where no machine can be run, and returns where the kernels are.
+func needed(t *testing.T) (kernels string) {
+	t.Helper()
+	kernels = os.Getenv("NETVIEW_KERNELS")
+	if kernels == "" {
+		t.Skip("NETVIEW_KERNELS does not say where other kernels are: run `make test-kernels`")
+	}
+	for _, program := range []string{"qemu-system-x86_64", "busybox", "ldd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%v: other kernels cannot be run (see make kernels)", err)
+		}
+	}
+	// What is opened here is what an earlier result must not be taken from the cache
+	// for: the go command does not know what runs in the machines.
+	if err := filepath.WalkDir("../..", func(path string, entry os.DirEntry, err error) error {
+		if err == nil && (strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".o")) {
+			_, err = os.ReadFile(path)
+		}
+		if entry != nil && entry.IsDir() && (entry.Name() == "var" || strings.HasPrefix(entry.Name(), "current-")) {
+			return filepath.SkipDir
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return kernels
 }
 
 // compile makes the programs in C of sensor/libc, as its tests do where they run
@@ -126,14 +133,14 @@ func compile(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// build makes the test program of a package below sensor/, in a directory.
+// build makes the test program of a package of this module, in a directory.
 func build(t *testing.T, dir, of string) string {
 	t.Helper()
-	path := filepath.Join(dir, "sensor-"+of+".test")
-	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-o", path, "../../sensor/"+of)
+	path := filepath.Join(dir, strings.ReplaceAll(of, "/", "-")+".test")
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-o", path, "../../"+of)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the tests of sensor/%s: %v\n%s", of, err, out)
+		t.Fatalf("building the tests of %s: %v\n%s", of, err, out)
 	}
 	return path
 }

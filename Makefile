@@ -53,7 +53,7 @@ test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
 	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 45m ./...
 
-## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
+## test-kernels: the tests of eBPF on Debian's kernels in QEMU and of deploy/ under its systemd, as make test runs them; KERNEL=6.12 RUN=TestEnds or KERNEL=systemd for a part
 test-kernels: go kernels
 	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(KERNEL)' NETVIEW_KERNEL_RUN='$(RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
 

@@ -211,6 +211,17 @@ func TestQuickStart(t *testing.T) {
 	if urls != 1 || queries < 3 {
 		t.Errorf("%d metrics URLs and %d queries to paste in\n%s", urls, queries, strings.Join(printed, "\n"))
 	}
+	// Who has not read the password, as another user of this host, reads nothing.
+	for _, user := range []string{"", engine.Reader, engine.Writer, engine.Owner} {
+		answer, err := http.Get("http://" + q.address["clickhouse-http-address"] + "/?user=" + user + "&query=SELECT+1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			t.Errorf("without a password the user %q reads", user)
+		}
+	}
 	q.until(heartbeat) // the first was taken before the sensor had connected
 	// The sensor sees the collector's port with its process.
 	_, port, _ := net.SplitHostPort(q.address["grpc-address"])

@@ -37,6 +37,9 @@ type Options struct {
 	Metrics, DemoMetrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
 }
 
+// DefaultState is the state directory, unless another is given.
+const DefaultState = "var"
+
 // ClickHouseData is the embedded engine's folder in a state directory.
 func ClickHouseData(state string) string { return filepath.Join(state, "clickhouse") }
 
@@ -307,7 +310,7 @@ func healthy(address string) error {
 // queryCommand asks the ClickHouse in use by `netview query`.
 func (r *run) queryCommand() string {
 	command := filepath.Join(r.options.Bin, "netview") + " query connections"
-	if r.server.embedded && r.options.State != "var" {
+	if r.server.embedded && r.options.State != DefaultState {
 		command += " --state " + r.options.State
 	}
 	if r.server.database != embeddedDatabase {

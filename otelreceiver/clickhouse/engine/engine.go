@@ -301,8 +301,7 @@ func (s *Server) release() {
 }
 
 // WriteDSNs puts the DSN of each user, and the reader's name and password for curl,
-// into files that only the user of this process can read. That of the reader comes
-// last: who can connect by it finds the others current.
+// into files that only the user of this process can read.
 func (s *Server) WriteDSNs() error {
 	files := [][2]string{{CurlFile(s.options.DataDir), fmt.Sprintf("user = %q\n", Reader+":"+s.passwords[Reader])}}
 	for _, user := range users {

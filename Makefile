@@ -53,7 +53,7 @@ test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
 	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 45m ./...
 
-## test-kernels: the tests of eBPF on Debian's kernels in QEMU, as make test runs them; KERNEL=6.12 RUN=TestEnds for a part
+## test-kernels: the tests of eBPF on Debian's kernels in QEMU and of deploy/ under its systemd, as make test runs them; KERNEL=6.12 RUN=TestEnds or KERNEL=systemd for a part
 test-kernels: go kernels
 	@NETVIEW_KERNELS=$(abspath $(KERNELS)) NETVIEW_KERNEL='$(value KERNEL)' NETVIEW_KERNEL_RUN='$(value RUN)' go run $(GOTESTSUM) --format testname -- -count=1 -timeout 45m ./internal/testkernel
 
@@ -142,7 +142,7 @@ PAGE := $(STATE)/preview/page.js
 ## pictures: a preview of each dashboard, of what `make demo` runs; needs Chromium; PICTURES_FLAGS="--prometheus http://HOST:9090"
 pictures: go $(PAGE)
 	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: apt-get install chromium" >&2; exit 1; }
-	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
+	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --clickhouse-password-file $(STATE)/clickhouse/credentials/netview_reader.password --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
 
 $(PAGE): $(wildcard dashboards/preview/page/*) | npm writable
 	@mkdir -p $(@D)

@@ -212,6 +212,7 @@ func conditions() []condition {
 		{alert: "NetviewReceiverOverloaded", value: "2", labels: ofCollector(), series: []phases{growing(collector(`netview_receiver_requests{answer="overloaded"}`), 0, 2, 0)}},
 		{alert: "NetviewReceiverRefusing", value: "2", labels: ofCollector("outcome", "wrong_type"), series: []phases{growing(collector(`netview_receiver_records{outcome="wrong_type"}`), 0, 2, 0)}},
 		{alert: "NetviewRecordsQuarantined", value: "2", labels: ofCollector(), series: []phases{growing(collector(`netview_receiver_records{outcome="quarantined"}`), 0, 2, 0)}},
+		{alert: "NetviewReceiverFilesUnreadable", labels: ofCollector("file", "access_file"), series: []phases{steady(collector(`netview_receiver_unreadable_files{file="access_file"}`), 0, 1, 0)}},
 		{alert: "NetviewCommitsFailing", value: "2", labels: ofCollector(), series: []phases{growing(collector(`netview_receiver_commits{result="error"}`), 0, 2, 0)}},
 		{alert: "NetviewCommitsSlow", value: "4.875s", labels: ofCollector(), series: []phases{
 			growing(collector(`netview_receiver_commit_duration_bucket{le="2.5"}`), 9.5, 0, 9.5), growing(collector(`netview_receiver_commit_duration_bucket{le="5"}`), 10), growing(collector(`netview_receiver_commit_duration_bucket{le="+Inf"}`), 10)}},

@@ -1,21 +1,14 @@
 package otelreceiver
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/big"
 	"os"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/collector/confmap"
-	"go.uber.org/zap"
 )
-
-// accessInterval is how often the access file is looked at: what is revoked there
-// is refused within this time.
-const accessInterval = time.Second
 
 // largestAccess is the most that an access file may be, in bytes.
 const largestAccess = 16 << 20
@@ -136,33 +129,15 @@ func readAccess(file string) (*access, error) {
 	return a, nil
 }
 
-// watchAccess reads the access file again whenever it changes, until ctx ends. One
-// that cannot be read changes nothing: what it said before holds.
-func (g *gate) watchAccess(ctx context.Context, file string) {
-	seen, _ := os.Stat(file)
-	failed := ""
-	ticker := time.NewTicker(accessInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		now, err := os.Stat(file)
-		if err == nil && seen != nil && failed == "" && os.SameFile(now, seen) && now.ModTime().Equal(seen.ModTime()) && now.Size() == seen.Size() {
-			continue
-		}
-		next, err := readAccess(file)
-		if err != nil {
-			if failed != err.Error() {
-				g.log.Error("The access file cannot be read: what it said before holds", zap.Error(err))
-			}
-			failed = err.Error()
-			continue
-		}
-		seen, failed = now, ""
-		g.access.Store(next)
-		g.log.Info("Read the access file", zap.String("file", file), zap.Int("revoked", len(next.revoked)), zap.Int("relays", len(next.relays)))
+// rereadAccess reads an access file that is another than the one seen, or could not be
+// read then; nil where it is the same. now is what to call it with next.
+func rereadAccess(file string, seen os.FileInfo) (next *access, now os.FileInfo, err error) {
+	now, err = os.Stat(file)
+	if err == nil && seen != nil && os.SameFile(now, seen) && now.ModTime().Equal(seen.ModTime()) && now.Size() == seen.Size() {
+		return nil, now, nil
 	}
+	if next, err = readAccess(file); err != nil {
+		return nil, nil, err
+	}
+	return next, now, nil
 }

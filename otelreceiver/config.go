@@ -143,6 +143,7 @@ type trust struct {
 	certified bool // client certificates are asked for
 	auth      bool // by an authenticator
 	address   confignet.AddrConfig
+	tls       *configtls.ServerConfig // nil in the clear
 }
 
 func (t trust) any() bool { return t.certified || t.auth }
@@ -150,13 +151,22 @@ func (t trust) any() bool { return t.certified || t.auth }
 func (c *Config) trusts() (list []trust) {
 	if c.Protocols.GRPC.HasValue() {
 		p := c.Protocols.GRPC.Get()
-		list = append(list, trust{"grpc", p.TLS.HasValue() && p.TLS.Get().ClientCAFile != "", p.Auth.HasValue(), p.NetAddr})
+		list = append(list, newTrust("grpc", &p.TLS, p.Auth.HasValue(), p.NetAddr))
 	}
 	if c.Protocols.HTTP.HasValue() {
 		p := c.Protocols.HTTP.Get()
-		list = append(list, trust{"http", p.TLS.HasValue() && p.TLS.Get().ClientCAFile != "", p.Auth.HasValue(), p.NetAddr})
+		list = append(list, newTrust("http", &p.TLS, p.Auth.HasValue(), p.NetAddr))
 	}
 	return list
+}
+
+func newTrust(protocol string, tls *configoptional.Optional[configtls.ServerConfig], auth bool, address confignet.AddrConfig) trust {
+	t := trust{protocol: protocol, auth: auth, address: address}
+	if tls.HasValue() {
+		t.tls = tls.Get()
+		t.certified = t.tls.ClientCAFile != ""
+	}
+	return t
 }
 
 // largest request of either protocol, in bytes.

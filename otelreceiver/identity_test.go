@@ -220,7 +220,7 @@ func TestRevocationOnAnOpenConnection(t *testing.T) {
 	b.denied("is not among those that may send", "b")
 	short.denied("was valid until", "short")
 	g.allow("sensors: {")
-	time.Sleep(2 * accessInterval)
+	time.Sleep(2 * fileInterval)
 	a.denied("is revoked", "a")
 	g.allow("sensors: [a, b]\n")
 	a.taken("a")
@@ -280,6 +280,43 @@ func TestRotation(t *testing.T) {
 		return ""
 	})
 	g.dial(certificate).taken("a")
+}
+
+// TestUnreadableFiles are shown for as long as they cannot be read, and what they said
+// before holds.
+func TestUnreadableFiles(t *testing.T) {
+	g := startGuarded(t, testch.Start(t), "sensors: [a]\n")
+	a := g.dial(g.ca.IssueURI("a", sensorURI+"a", time.Now().Add(time.Hour)))
+	a.taken("a")
+	key := filepath.Join(filepath.Dir(g.access), "server.key")
+	good, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func(access, tls int64) {
+		t.Helper()
+		testbin.Eventually(t, 20*time.Second, func() string {
+			if got, more := g.sum(t, "netview_receiver_unreadable_files", fileAccess), g.sum(t, "netview_receiver_unreadable_files", fileTLS); got != access || more != tls {
+				return fmt.Sprintf("%d access files and the certificates of %d protocols are shown as unreadable, want %d and %d", got, more, access, tls)
+			}
+			return ""
+		})
+	}
+	shown(0, 0)
+	g.allow("sensors: {")
+	shown(1, 0)
+	a.taken("a")
+	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shown(1, 2)  // of gRPC and of HTTP
+	a.taken("a") // over its connection
+	if err := os.WriteFile(key, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.allow("sensors: [a, b]\n")
+	shown(0, 0)
+	g.dial(g.ca.IssueURI("b", sensorURI+"b", time.Now().Add(time.Hour))).taken("b")
 }
 
 func TestAccessFile(t *testing.T) {
@@ -416,7 +453,7 @@ func TestDoor(t *testing.T) {
 		}
 	}()
 	honest := knock()
-	d.letIn(honest.RemoteAddr().String())
+	d.letIn(honest.RemoteAddr().String(), "a")
 	for range 3 {
 		knock()
 	}
@@ -437,5 +474,26 @@ func TestDoor(t *testing.T) {
 	last.Close()
 	if d.strangers.Len() != 1 || len(d.byAddress) != 1 {
 		t.Errorf("%d strangers, %d addresses after one has closed", d.strangers.Len(), len(d.byAddress))
+	}
+	// Of one sensor the oldest goes, and nobody else's.
+	d.mostOfOne = 2
+	first := len(clients)
+	for range 2 {
+		server := knock()
+		d.letIn(server.RemoteAddr().String(), "a")
+	}
+	relay := knock()
+	d.letIn(relay.RemoteAddr().String(), "")
+	other := knock()
+	d.letIn(other.RemoteAddr().String(), "b")
+	for i, want := range map[int]bool{0: true, first: false, first + 1: false, first + 2: false, first + 3: false} {
+		if ended(clients[i]) != want {
+			t.Errorf("connection %d has ended: %t, want %t", i, !want, want)
+		}
+	}
+	other.Close()
+	relay.Close()
+	if len(d.sensors) != 1 || d.sensors["a"].Len() != 2 {
+		t.Errorf("%v are kept by sensor", d.sensors)
 	}
 }

@@ -69,6 +69,9 @@ func startCounters(telemetry *metadata.Telemetry) {
 	}
 	telemetry.InFlight.Add(ctx, 0)
 	telemetry.Shared.Add(ctx, 0)
+	for _, file := range []string{fileAccess, fileTLS} {
+		telemetry.Unreadable.Add(ctx, 0, metric.WithAttributes(attribute.String("file", file)))
+	}
 }
 
 // take stores the records of an OTLP request in protobuf form, for which the

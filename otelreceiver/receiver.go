@@ -85,8 +85,7 @@ func (r *netviewReceiver) Start(ctx context.Context, host component.Host) error 
 // openGate reads who may send, and looks at it from then on.
 func (r *netviewReceiver) openGate() error {
 	r.gate = newGate(r.config.Identity.URIPrefix, r.telemetry, r.settings.Logger)
-	file := r.config.Identity.AccessFile
-	allowed, err := readAccess(file)
+	allowed, err := readAccess(r.config.Identity.AccessFile)
 	if err != nil {
 		return err
 	}
@@ -97,12 +96,9 @@ func (r *netviewReceiver) openGate() error {
 				zap.String("protocol", t.protocol), zap.String("endpoint", t.address.Endpoint))
 		}
 	}
-	if file == "" {
-		return nil
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.serving.Go(func() { r.gate.watchAccess(ctx, file) })
+	r.serving.Go(func() { r.watchFiles(ctx) })
 	return nil
 }
 

@@ -125,7 +125,7 @@ func (s *grpcServer) take(ctx context.Context, stream grpc.ServerStream) (respon
 	if err != nil {
 		return response, 0, s.intake.answer(ctx, answerDenied, err)
 	}
-	s.door.letIn(sender.address)
+	s.door.letIn(sender.address, sensor)
 	share := s.intake.budget.shareOf(sensor)
 	defer share.end()
 	// How long the message is, nobody knows before it is there.
@@ -216,7 +216,7 @@ func (s *httpServer) take(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return response, 0, s.intake.answer(ctx, answerDenied, err)
 	}
-	s.door.letIn(sender.address)
+	s.door.letIn(sender.address, sensor)
 	share := s.intake.budget.shareOf(sensor)
 	defer share.end()
 	refuse := func(err error) (plogotlp.ExportResponse, int, error) {

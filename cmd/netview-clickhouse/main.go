@@ -35,7 +35,6 @@ func main() {
 	app.Flag("data", "Directory of the data, the configuration and the credentials.").Default("var/clickhouse").StringVar(&options.DataDir)
 	app.Flag("tcp-address", "Address of the native protocol.").Default("127.0.0.1:19000").StringVar(&options.TCPAddress)
 	app.Flag("http-address", "Address of the HTTP protocol.").Default("127.0.0.1:18123").StringVar(&options.HTTPAddress)
-	app.Flag("reader-password", "Ask for a password of netview_reader too: on a host with users who must not read what is stored. Its DSN lies in credentials/reader.dsn below --data.").BoolVar(&options.ReaderPassword)
 	app.Flag("unconfined", "Start where the kernel has no Landlock: whoever reaches the ports can then read files with the rights of this user.").BoolVar(&options.Unconfined)
 	logFile := app.Flag("log", "File for the engine's log; standard error where it is empty.").String()
 	kingpin.MustParse(app.Parse(os.Args[1:]))
@@ -64,12 +63,11 @@ func serve(options engine.Options, logFile string) (err error) {
 	if err != nil {
 		return err
 	}
-	owner, writer, err := server.WriteDSNs()
-	if err != nil {
+	if err := server.WriteDSNs(); err != nil {
 		server.Kill()
 		return err
 	}
-	fmt.Printf("ClickHouse is ready: native %s, HTTP %s, user %s; DSNs in %s and %s\n", options.TCPAddress, options.HTTPAddress, engine.Reader, owner, writer)
+	fmt.Printf("ClickHouse is ready: native %s, HTTP %s; DSNs of its users in %s\n", options.TCPAddress, options.HTTPAddress, engine.Credentials(options.DataDir))
 	select {
 	case <-server.Done():
 		return fmt.Errorf("the engine ended by itself: see its log")

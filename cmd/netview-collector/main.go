@@ -7,8 +7,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
@@ -36,9 +39,13 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/netview-project/netview/otelreceiver"
+	"github.com/netview-project/netview/otelreceiver/clickhouse"
 )
 
 func main() {
+	if err := checkArguments(os.Args[1:]); err != nil {
+		fail(err)
+	}
 	settings := otelcol.CollectorSettings{
 		BuildInfo: component.BuildInfo{
 			Command:     "netview-collector",
@@ -65,6 +72,21 @@ func main() {
 	if err := command.Execute(); err != nil {
 		fail(err)
 	}
+}
+
+var address = regexp.MustCompile(`(?:clickhouse|https?)://[^\s'"]+`)
+
+// checkArguments refuses a password in --set or in a configuration that is given as
+// text: everybody on the host can read the command line.
+func checkArguments(arguments []string) error {
+	for _, argument := range arguments {
+		for _, dsn := range address.FindAllString(argument, -1) {
+			if !strings.Contains(dsn, "${") && clickhouse.HasPassword(dsn) {
+				return errors.New("the command line holds a password, which everybody on this host could read: put it in the environment or a file, and ${env:NAME} or ${file:PATH} in the configuration")
+			}
+		}
+	}
+	return nil
 }
 
 func fail(err error) {

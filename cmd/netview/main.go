@@ -27,7 +27,7 @@ func main() {
 
 	run := app.Command("run", "Run ClickHouse, a collector and a sensor on this host.")
 	var options quickstart.Options
-	run.Flag("state", "Directory of data, logs and credentials.").Default("var").StringVar(&options.State)
+	run.Flag("state", "Directory of data, logs and credentials.").Default(quickstart.DefaultState).StringVar(&options.State)
 	run.Flag("bin", "Directory of netview's programs (default: that of this one).").StringVar(&options.Bin)
 	run.Flag("library", "Path of the ClickHouse engine, libchdb.so.").Default(filepath.Join("var/npm", engine.LibraryPath)).StringVar(&options.Library)
 	run.Flag("collector-config", "Configuration of the collector.").Default("deploy/collector.yaml").StringVar(&options.CollectorConfig)
@@ -43,7 +43,7 @@ func main() {
 	run.Flag("http-address", "OTLP/HTTP.").Default("127.0.0.1:4318").StringVar(&options.HTTP)
 	run.Flag("health-address", "The collector's health check.").Default("127.0.0.1:13133").StringVar(&options.Health)
 	run.Flag("collector-metrics-address", "The collector's own metrics.").Default("127.0.0.1:8888").StringVar(&options.CollectorMetrics)
-	run.Flag("clickhouse-tcp-address", "ClickHouse, native protocol.").Default(quickstart.DefaultClickHouseTCP).StringVar(&options.ClickHouseTCP)
+	run.Flag("clickhouse-tcp-address", "ClickHouse, native protocol.").Default("127.0.0.1:19000").StringVar(&options.ClickHouseTCP)
 	run.Flag("clickhouse-http-address", "ClickHouse, HTTP protocol.").Default("127.0.0.1:18123").StringVar(&options.ClickHouseHTTP)
 
 	ask := app.Command("query", "Ask ClickHouse through a view of the schema, such as connections; without a view, list them.")
@@ -53,9 +53,9 @@ func main() {
 	ask.Flag("format", "Form of the answer: table, json or csv.").Default("table").EnumVar(&question.Format, query.Formats...)
 	ask.Flag("column", "A column to print, given again for each; all prints every one (default: those that suit the form).").StringsVar(&question.Columns)
 	ask.Flag("clickhouse-dsn", "ClickHouse server, as clickhouse://USER@HOST:9000; a DSN with a password is taken from NETVIEW_CLICKHOUSE_READER_DSN or the file that NETVIEW_CLICKHOUSE_READER_DSN_FILE names (default: that of `netview run`).").StringVar(&question.DSN)
+	ask.Flag("state", "Directory of that `netview run`, which holds the password for it.").Default(quickstart.DefaultState).StringVar(&question.State)
 	ask.Flag("database", "Database on that server.").Envar("NETVIEW_CLICKHOUSE_DATABASE").Default("netview").StringVar(&question.Database)
 	ask.Flag("timeout", "How long to wait for the answer.").Default("1m").DurationVar(&question.Timeout)
-	question.Embedded = "clickhouse://" + engine.Reader + "@" + quickstart.DefaultClickHouseTCP
 
 	generate := app.Command("generate", "Fill a store with the records of sensors that do not exist: see docs/generate.md.")
 	var fleet generator.Options

@@ -21,6 +21,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/netview-project/netview/cmd/netview/dsn"
+	"github.com/netview-project/netview/cmd/netview/quickstart"
 	"github.com/netview-project/netview/internal/testbin"
 	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
@@ -158,10 +160,14 @@ func (q *quickStart) gone() {
 	}
 }
 
-// reader connects to the embedded ClickHouse as anybody on this host can.
+// reader connects to the embedded ClickHouse as the user who started it can.
 func (q *quickStart) reader() driver.Conn {
 	q.t.Helper()
-	conn, err := clickhouse.Open("clickhouse://" + engine.Reader + "@" + q.address["clickhouse-tcp-address"])
+	address, err := dsn.FromFile(engine.DSNFile(quickstart.ClickHouseData(q.state), engine.Reader))
+	if err != nil {
+		q.t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(address)
 	if err != nil {
 		q.t.Fatal(err)
 	}
@@ -185,16 +191,14 @@ func TestQuickStart(t *testing.T) {
 	// What it says to look at is there.
 	var urls, queries int
 	for _, line := range printed {
-		if match := regexp.MustCompile(`curl (\S+) --data-binary "(.*)"`).FindStringSubmatch(line); match != nil {
+		if strings.HasPrefix(strings.TrimSpace(line), "curl ") {
 			queries++
-			answer, err := http.Post(match[1], "text/plain", strings.NewReader(match[2]))
-			if err != nil {
-				t.Fatal(err)
+			if _, err := exec.LookPath("curl"); err != nil {
+				t.Logf("not tried: %v: %s", err, line)
+				continue
 			}
-			text, _ := io.ReadAll(answer.Body)
-			answer.Body.Close()
-			if answer.StatusCode != http.StatusOK || len(text) == 0 {
-				t.Errorf("%s\n%s: %s", line, answer.Status, text)
+			if out, err := exec.Command("bash", "-c", strings.Replace(line, "curl ", "curl --silent --show-error --fail-with-body ", 1)).CombinedOutput(); err != nil || len(out) == 0 {
+				t.Errorf("%s\n%v: %s", line, err, out)
 			}
 		}
 		if match := regexp.MustCompile(`^ +(\S+/netview) (query .*)$`).FindStringSubmatch(line); match != nil {
@@ -210,6 +214,17 @@ func TestQuickStart(t *testing.T) {
 	}
 	if urls != 1 || queries < 3 {
 		t.Errorf("%d metrics URLs and %d queries to paste in\n%s", urls, queries, strings.Join(printed, "\n"))
+	}
+	// Who has not read the password, as another user of this host, reads nothing.
+	for _, user := range []string{"", engine.Reader, engine.Writer, engine.Owner} {
+		answer, err := http.Get("http://" + q.address["clickhouse-http-address"] + "/?user=" + user + "&query=SELECT+1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			t.Errorf("without a password the user %q reads", user)
+		}
 	}
 	q.until(heartbeat) // the first was taken before the sensor had connected
 	// The sensor sees the collector's port with its process.

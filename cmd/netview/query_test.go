@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/netview-project/netview/cmd/netview/quickstart"
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testbin"
 	"github.com/netview-project/netview/internal/testch"
@@ -75,7 +77,11 @@ func TestQuery(t *testing.T) {
 	ch := testch.Start(t)
 	at := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Minute)
 	store(t, ch, at, "/bin/a", "/bin/evil\x1b[2J\n", "", "/bin/d, \"e\"")
-	dsn := "--clickhouse-dsn=" + ch.DSN(engine.Reader)
+	state := t.TempDir() // as `netview run` has it
+	if err := errors.Join(ch.WriteDSNs(), os.Symlink(ch.Options().DataDir, quickstart.ClickHouseData(state))); err != nil {
+		t.Fatal(err)
+	}
+	dsn := "--state=" + state
 	then := "--at=" + at.Add(time.Second).Format(time.RFC3339Nano)
 
 	t.Run("table", func(t *testing.T) {
@@ -176,6 +182,7 @@ func TestQuery(t *testing.T) {
 			"format":            {[]string{"connections", "--format=xml"}, []string{"table,json,csv", "xml"}},
 			"database":          {[]string{"connections", "--database=a-b"}, []string{`"a-b"`, "letters"}},
 			"no database":       {[]string{"connections", "--database=other", dsn}, []string{"ClickHouse refuses", "other"}},
+			"no state":          {[]string{"connections", "--state=/nowhere"}, []string{"/nowhere/clickhouse/credentials/reader.dsn", "make run", "--state", "NETVIEW_CLICKHOUSE_READER_DSN"}},
 			"password":          {[]string{"connections", "--clickhouse-dsn=clickhouse://u:hunter2@h"}, []string{"password", "NETVIEW_CLICKHOUSE_READER_DSN_FILE"}},
 			"server away":       {[]string{"connections", "--clickhouse-dsn=clickhouse://u@" + testbin.FreeAddress(t)}, []string{"connection refused", "make run", "NETVIEW_CLICKHOUSE_READER_DSN"}},
 			"too slow":          {[]string{"connections", "--timeout=1ns", dsn}, []string{"--timeout 1ns"}},

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,6 +26,7 @@ func main() {
 	app.Flag("out", "Directory of the pictures.").Default("docs/pictures").StringVar(&o.out)
 	app.Flag("page", "Directory of the page, with the bundle of page.js.").Default("var/preview").StringVar(&o.page)
 	app.Flag("clickhouse", "ClickHouse, HTTP protocol, as a user who reads.").Default("http://netview_reader@127.0.0.1:18123").StringVar(&o.sources.clickhouse)
+	app.Flag("clickhouse-password-file", "File with that user's password, where the URL has none.").Default("var/clickhouse/credentials/netview_reader.password").StringVar(&o.passwordFile)
 	app.Flag("prometheus", "Prometheus; without it its panels say so.").StringVar(&o.sources.prometheus)
 	app.Flag("chromium", "Chromium.").Default("chromium").StringVar(&o.chromium)
 	app.Flag("width", "Width of a picture in pixels.").Default("1600").IntVar(&o.width)
@@ -45,10 +47,32 @@ type options struct {
 	width               int
 	length              time.Duration
 	variables           map[string]string
+	passwordFile        string
 	sources             sources
 }
 
+// authenticate puts the password of the file into the URL of ClickHouse.
+func (o *options) authenticate() error {
+	u, err := url.Parse(o.sources.clickhouse)
+	if err != nil {
+		return err
+	}
+	if _, given := u.User.Password(); u.User == nil || given {
+		return nil
+	}
+	password, err := os.ReadFile(o.passwordFile)
+	if err != nil {
+		return fmt.Errorf("the password of %s: %w (does `make demo` run? --clickhouse-password-file names another)", u.User.Username(), err)
+	}
+	u.User = url.UserPassword(u.User.Username(), strings.TrimSpace(string(password)))
+	o.sources.clickhouse = u.String()
+	return nil
+}
+
 func (o *options) run(ctx context.Context) error {
+	if err := o.authenticate(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}

@@ -173,3 +173,21 @@ func TestPicture(t *testing.T) {
 		t.Error("a value that is not there is taken")
 	}
 }
+
+// TestPassword: it comes from the file where the URL names a user without one.
+func TestPassword(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("a/b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{"http://u@h:1": "http://u:a%2Fb@h:1", "http://u:p@h:1": "http://u:p@h:1", "http://h:1": "http://h:1"} {
+		o := options{passwordFile: file, sources: sources{clickhouse: given}}
+		if err := o.authenticate(); err != nil || o.sources.clickhouse != want {
+			t.Errorf("%s becomes %s, want %s (%v)", given, o.sources.clickhouse, want, err)
+		}
+	}
+	o := options{passwordFile: "/nowhere", sources: sources{clickhouse: "http://u@h:1"}}
+	if err := o.authenticate(); err == nil || !strings.Contains(err.Error(), "--clickhouse-password-file") {
+		t.Errorf("a file that is not there gives %v", err)
+	}
+}

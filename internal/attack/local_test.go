@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/netview-project/netview/internal/testbin"
-	"github.com/netview-project/netview/internal/testch"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
 	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
@@ -41,17 +40,11 @@ func TestALocalUser(t *testing.T) {
 	web := f.startSensor("web-1", "web-1", "grpcs")
 	web.beats(2)
 
-	data := t.TempDir()
-	closed, err := engine.Start(t.Context(), engine.Options{Executable: testbin.Path(t, "netview-clickhouse"), Library: testch.Library(), DataDir: data,
-		TCPAddress: testbin.FreeAddress(t), HTTPAddress: testbin.FreeAddress(t), Log: t.Output(), ReaderPassword: true})
-	if err != nil {
+	if err := f.clickhouse.WriteDSNs(); err != nil {
 		t.Fatal(err)
 	}
-	defer closed.Stop(t.Context())
-	if _, _, err := closed.WriteDSNs(); err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range []string{f.dir, web.spool, data, f.clickhouse.Options().DataDir} {
+	data := f.clickhouse.Options().DataDir
+	for _, dir := range []string{f.dir, web.spool, data} {
 		for ; dir != "/"; dir = filepath.Dir(dir) { // so that the files' own modes are what counts
 			info, err := os.Stat(dir)
 			if err != nil {
@@ -65,7 +58,7 @@ func TestALocalUser(t *testing.T) {
 			}
 		}
 	}
-	readable := asNobody(t, "find", f.dir, web.spool, data, f.clickhouse.Options().DataDir, "-type", "f", "-readable")
+	readable := asNobody(t, "find", f.dir, web.spool, data, "-type", "f", "-readable")
 	for line := range strings.Lines(readable) {
 		file := strings.TrimSpace(line)
 		if strings.HasPrefix(file, "find: ") || strings.HasSuffix(file, ".crt") && filepath.Dir(file) == f.dir {
@@ -81,7 +74,7 @@ func TestALocalUser(t *testing.T) {
 	}
 	for _, user := range []string{"default", engine.Reader, engine.Writer, engine.Owner} {
 		for _, statement := range []string{"SELECT 'read'", "SELECT file('" + data + "/users.xml')", "SELECT 'read' FROM system.tables LIMIT 1"} {
-			conn, err := clickhouse.Open(strings.Replace(closed.DSN("nobody"), "nobody", user, 1))
+			conn, err := clickhouse.Open(strings.Replace(f.clickhouse.DSN("nobody"), "nobody", user, 1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +85,7 @@ func TestALocalUser(t *testing.T) {
 			conn.Close()
 		}
 	}
-	conn, err := clickhouse.Open(closed.DSN(engine.Reader))
+	conn, err := clickhouse.Open(f.clickhouse.DSN(engine.Reader))
 	if err != nil {
 		t.Fatal(err)
 	}

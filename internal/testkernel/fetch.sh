@@ -1,8 +1,9 @@
 #!/bin/sh
 # Brings what tests take from Debian's archive, once: kernels with QEMU to run
 # them, the compiler of the programs in sensor/bpf, musl's for programs that the tests
-# of sensor/libc run, and resolvers of DNS with what asks them. Where that cannot be
-# had it says so, and these tests are skipped.
+# of sensor/libc run, resolvers of DNS with what asks them, and systemd with a runtime of
+# containers for internal/testunits. Where that cannot be had it says so, and these
+# tests are skipped.
 set -u
 dir=$1
 # Directory, architecture, release of Debian and series of each kernel.
@@ -20,6 +21,7 @@ for d in $(echo "$kernels" | cut -d' ' -f1) tools-arm64; do [ -e "$dir/$d/comple
 for program in qemu-system-x86_64 qemu-system-aarch64 busybox clang-16 llvm-strip-16 musl-gcc nft dnsmasq dig; do command -v $program >/dev/null || complete=no; done
 [ -e /usr/include/bpf/bpf_helpers.h ] || complete=no
 command -v unbound >/dev/null || [ -e "$dir/unbound/complete" ] || complete=no
+[ -e "$dir/systemd/complete" ] || complete=no
 [ $complete = no ] || exit 0
 
 without() { echo "netview: $1: the tests on other kernels, of the BPF objects, and with resolvers of DNS are skipped" >&2; exit 0; }
@@ -30,7 +32,7 @@ dir=$(cd "$dir" && pwd)
 log=$dir/apt.log
 
 apt() { apt-get -qq -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root "$@" >>"$log" 2>&1; }
-echo "Installing QEMU, clang, resolvers and four kernels of Debian for tests; this is done once …"
+echo "Installing QEMU, clang, resolvers, and four kernels and a systemd of Debian for tests; this is done once …"
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 apt update
@@ -95,3 +97,13 @@ if [ ! -e "$dir/tools-arm64/complete" ]; then
 		for package in "$state"/archives/*.deb; do dpkg -x "$package" . || exit; done && touch complete) || lacks "apt-get has no bash, ip and busybox for arm64"
 fi
 rm -rf "$dir/apt"
+# What systemd's machine has beside busybox: packages with every library of theirs, and
+# the seccomp profile that is the default of CRI-O and Podman.
+if [ ! -e "$dir/systemd/complete" ]; then
+	rm -rf "${dir:?}/systemd" && mkdir -p "$dir/systemd"
+	# libelogind0 would be in the place of libsystemd0.
+	libraries=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances systemd crun | grep '^lib[^ ]*$' | grep -vx libelogind0 | sort -u)
+	# shellcheck disable=SC2086 # a list of words
+	(cd "$dir/systemd" && apt download systemd crun libc-bin golang-github-containers-common $libraries && for package in ./*.deb; do dpkg -x "$package" . || exit; done &&
+		rm ./*.deb && find usr/share -mindepth 1 -maxdepth 1 ! -name containers -exec rm -r {} + && rm -rf usr/lib/*/gconv && touch complete) || without "apt-get cannot download systemd and crun, see $log"
+fi

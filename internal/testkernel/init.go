@@ -2,5 +2,10 @@ package testkernel
 
 import _ "embed"
 
-//go:embed init.sh
-var initScript []byte
+// initScript is the first process, runScript the one that runs the programs.
+var (
+	//go:embed init.sh
+	initScript []byte
+	//go:embed run.sh
+	runScript []byte
+)

@@ -5,15 +5,18 @@ mkdir -p /proc /sys /dev /tmp /run
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
 for module in /modules/*; do insmod "$module"; done
 ip link set lo up
-export NETVIEW_ALONE=1 NETVIEW_PROGRAMS=/programs PATH=/bin TMPDIR=/tmp HOME=/tmp
-cat /proc/version
-for test in /tests/*; do
-	echo "=== netview begins $test"
-	cd /tmp && sh "$test"
-	echo "=== netview ends $test"
-done
-sync
-poweroff -f
+if [ ! -e /setup ]; then
+	mount -t tmpfs tmp /tmp
+	exec sh /run.sh
+fi
+
+# With systemd, which like a container's runtime needs a root that can be pivoted.
+ip address add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+mkdir -p /root && mount -t tmpfs -o mode=755 root /root
+for directory in /bin /etc /lib* /usr /var /tests /deploy /setup /run.sh; do [ ! -e "$directory" ] || cp -a "$directory" /root; done
+mkdir -p /root/proc /root/sys /root/dev /root/tmp /root/run /root/home
+sh /setup || poweroff -f
+exec switch_root /root /lib/systemd/systemd

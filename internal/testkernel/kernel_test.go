@@ -57,28 +57,12 @@ var (
 // TestKernels runs tests of the sensor on other kernels: the same that run on
 // this one. Each of them is reported as a test of its own.
 func TestKernels(t *testing.T) {
-	kernels := os.Getenv("NETVIEW_KERNELS")
-	if kernels == "" {
-		t.Skip("NETVIEW_KERNELS does not say where other kernels are: run `make test-kernels`")
-	}
-	// What is opened here is what an earlier result must not be taken from the cache
-	// for: the go command does not know what runs in the machines.
-	if err := filepath.WalkDir("../..", func(path string, entry os.DirEntry, err error) error {
-		if err == nil && (strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".o")) {
-			_, err = os.ReadFile(path)
-		}
-		if entry != nil && entry.IsDir() && (entry.Name() == "var" || strings.HasPrefix(entry.Name(), "current-")) {
-			return filepath.SkipDir
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	kernels := needed(t)
 	pattern, demanded := os.LookupEnv("NETVIEW_KERNEL")
 	wanted := regexp.MustCompile(pattern)
 	dir, built := t.TempDir(), map[string]string{}
 	children := compile(t, dir)
-	if !slices.ContainsFunc(on, func(k machine) bool { return wanted.MatchString(k.name) }) {
+	if !wanted.MatchString(withSystemd) && !slices.ContainsFunc(on, func(k machine) bool { return wanted.MatchString(k.name) }) {
 		t.Fatalf("no kernel is called %q", pattern)
 	}
 	for _, k := range on {
@@ -95,10 +79,8 @@ func TestKernels(t *testing.T) {
 				m.Tools = filepath.Join(kernels, "tools-"+k.architecture)
 				needed = append(needed, filepath.Join(m.Tools, "complete"))
 			}
-			for _, program := range []string{hardware[k.architecture].program, "busybox"} {
-				if _, err := exec.LookPath(program); err != nil {
-					t.Skipf("%v: the kernel cannot be run (see make kernels)", err)
-				}
+			if _, err := exec.LookPath(hardware[k.architecture].program); err != nil {
+				t.Skipf("%v: the kernel cannot be run (see make kernels)", err)
 			}
 			for _, path := range needed {
 				if _, err := os.Stat(path); err != nil {
@@ -118,7 +100,7 @@ func TestKernels(t *testing.T) {
 				}
 				name := k.architecture + "-" + of
 				if built[name] == "" {
-					built[name] = build(t, dir, k.architecture, of)
+					built[name] = build(t, dir, k.architecture, filepath.Join("sensor", of))
 				}
 				m.Programs = append(m.Programs, Program{Name: "sensor-" + of + ".test", Path: built[name], Arguments: []string{"-test.v=test2json", "-test.timeout=28m", "-test.run=" + pattern}})
 			}
@@ -126,6 +108,34 @@ func TestKernels(t *testing.T) {
 			run(t, &m, regexp.MustCompile(anywhere+"|"+k.lacks))
 		})
 	}
+}
+
+// needed skips where no machine can be run, and returns where the kernels are.
+func needed(t *testing.T) (kernels string) {
+	t.Helper()
+	kernels = os.Getenv("NETVIEW_KERNELS")
+	if kernels == "" {
+		t.Skip("NETVIEW_KERNELS does not say where other kernels are: run `make test-kernels`")
+	}
+	for _, program := range []string{"qemu-system-x86_64", "busybox"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%v: other kernels cannot be run (see make kernels)", err)
+		}
+	}
+	// What is opened here is what an earlier result must not be taken from the cache
+	// for: the go command does not know what runs in the machines.
+	if err := filepath.WalkDir("../..", func(path string, entry os.DirEntry, err error) error {
+		if err == nil && (strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".o")) {
+			_, err = os.ReadFile(path)
+		}
+		if entry != nil && entry.IsDir() && (entry.Name() == "var" || strings.HasPrefix(entry.Name(), "current-")) {
+			return filepath.SkipDir
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return kernels
 }
 
 // compile makes the programs in C of sensor/libc, as its tests do where they run
@@ -148,14 +158,14 @@ func compile(t *testing.T, dir string) (programs map[string]string) {
 	return programs
 }
 
-// build makes the test program of a package below sensor/, in a directory.
+// build makes the test program of a package of this module, in a directory.
 func build(t *testing.T, dir, architecture, of string) string {
 	t.Helper()
-	path := filepath.Join(dir, architecture+"-sensor-"+of+".test")
-	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-o", path, "../../sensor/"+of)
+	path := filepath.Join(dir, architecture+"-"+strings.ReplaceAll(of, "/", "-")+".test")
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-o", path, "../../"+of)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the tests of sensor/%s: %v\n%s", of, err, out)
+		t.Fatalf("building the tests of %s: %v\n%s", of, err, out)
 	}
 	return path
 }

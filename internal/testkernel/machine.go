@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,15 +39,25 @@ type Machine struct {
 	Programs []Program
 	// Children are programs of the host that they run, by their paths in the machine.
 	Children map[string]string
+	// Files of the host that they need beside these, likewise.
+	Files map[string]string
+	// System is a directory to which Debian's systemd was unpacked, with all that it
+	// needs. It is the first process then, and the programs run when it has started
+	// what multi-user.target wants; before that the script at /setup, for which Files
+	// has to care. Without it busybox is.
+	System string
+	// Forward has addresses of this host by the one at which the machine reaches
+	// each, such as 10.0.2.100:9000; it reaches nothing else.
+	Forward map[string]string
 }
 
 // modules that the tests need, each after those that it needs itself. A kernel
 // may have them built in.
-var modules = []string{"inet_diag", "tcp_diag", "veth"}
+var modules = []string{"inet_diag", "tcp_diag", "veth", "failover", "net_failover", "virtio_net"}
 
 // tools that the tests use, and where Debian has such.
 var (
-	tools    = []string{"busybox", "bash", "ip"}
+	tools    = []string{"busybox", "bash", "ip"} // the first needs nothing
 	programs = []string{"bin", "sbin", "usr/bin", "usr/sbin"}
 )
 
@@ -60,6 +71,14 @@ var hardware = map[string]struct {
 }{
 	"amd64": {"qemu-system-x86_64", []string{"-cpu", "max"}, "ttyS0", []string{"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"}},
 	"arm64": {"qemu-system-aarch64", []string{"-machine", "virt", "-cpu", "cortex-a57"}, "ttyAMA0", []string{"lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"}},
+}
+
+// tools that the machine gets: one with a System has other libraries than they need.
+func (m *Machine) tools() []string {
+	if m.System != "" {
+		return tools[:1]
+	}
+	return tools
 }
 
 // Run boots the machine, and returns what it prints when it has powered itself
@@ -81,8 +100,9 @@ func (m *Machine) Run(ctx context.Context, dir string) (output []byte, err error
 	// One thread for all CPUs: with one for each, a kernel that patched its own code
 	// has died of it.
 	h := hardware[m.Architecture]
-	qemu := exec.CommandContext(ctx, h.program, append(h.arguments[:len(h.arguments):len(h.arguments)], "-accel", "tcg,thread=single", "-smp", "2", "-m", "1536",
-		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-append", "console="+h.console+" quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)...)
+	qemu := exec.CommandContext(ctx, h.program, append(h.arguments[:len(h.arguments):len(h.arguments)], "-accel", "tcg,thread=single", "-smp", "2", "-m", m.memory(),
+		"-nographic", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append", "console="+h.console+" quiet loglevel=3 panic=-1 mitigations=off "+m.CommandLine)...)
+	qemu.Args = append(qemu.Args, m.network()...)
 	qemu.Stdout, qemu.Stderr = &console, &console
 	if err := qemu.Run(); err != nil {
 		return console.Bytes(), fmt.Errorf("running the kernel %s: %w", kernel, errors.Join(err, ctx.Err()))
@@ -90,20 +110,50 @@ func (m *Machine) Run(ctx context.Context, dir string) (output []byte, err error
 	return console.Bytes(), nil
 }
 
+// memory of the machine in MiB: a System is in it several times while it starts.
+func (m *Machine) memory() string {
+	if m.System != "" {
+		return "2560"
+	}
+	return "1536"
+}
+
+// network is the machine's, in the words of QEMU.
+func (m *Machine) network() []string {
+	if len(m.Forward) == 0 {
+		return []string{"-nic", "none"}
+	}
+	network := "user,id=host,restrict=on"
+	for in, out := range m.Forward {
+		host, port, _ := strings.Cut(out, ":")
+		network += fmt.Sprintf(",guestfwd=tcp:%s-cmd:busybox nc %s %s", in, host, port)
+	}
+	return []string{"-netdev", network, "-device", "virtio-net-pci,netdev=host,romfile="}
+}
+
 // fill makes the root file system.
 func (m *Machine) fill(root string) error {
+	if m.System != "" {
+		if out, err := exec.Command("cp", "-a", m.System, root).CombinedOutput(); err != nil {
+			return fmt.Errorf("copying systemd: %w: %s", err, out)
+		}
+	}
 	for _, name := range []string{"bin", "modules", "tests", "etc"} {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/:/bin/sh\n"), 0o644); err != nil {
-		return err
+	for name, text := range map[string]string{"passwd": "root:x:0:0:root:/:/bin/sh\n", "group": "root:x:0:\n", "hosts": "127.0.0.1 localhost\n"} {
+		if err := os.WriteFile(filepath.Join(root, "etc", name), []byte(text), 0o644); err != nil {
+			return err
+		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "init"), initScript, 0o755); err != nil {
-		return err
+	for name, script := range map[string][]byte{"init": initScript, "run.sh": runScript} {
+		if err := os.WriteFile(filepath.Join(root, name), script, 0o755); err != nil {
+			return err
+		}
 	}
-	for _, tool := range tools {
+	for _, tool := range m.tools() {
 		path, err := find(m.Tools, programs, tool)
 		if err != nil {
 			return err
@@ -114,6 +164,11 @@ func (m *Machine) fill(root string) error {
 	}
 	for to, from := range m.Children {
 		if err := m.copyProgram(from, root, to); err != nil {
+			return err
+		}
+	}
+	for to, from := range m.Files {
+		if err := copyFile(from, filepath.Join(root, to)); err != nil {
 			return err
 		}
 	}
@@ -246,7 +301,11 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer source.Close()
-	file, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	// A link of the system's may be there, which leads to a file of this host.
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
 	if err != nil {
 		return err
 	}

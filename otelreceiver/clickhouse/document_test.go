@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/netview-project/netview/internal/testch"
+	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
 
 // section of a view in docs/queries.md.
@@ -53,7 +54,7 @@ const asClient = `clickhouse-client() {
 		esac
 		shift
 	done
-	curl -G http://127.0.0.1:18123 -d user=netview_reader "${arguments[@]}"
+	curl -G -K $CURL http://127.0.0.1:18123 "${arguments[@]}"
 }
 `
 
@@ -99,6 +100,9 @@ func TestQueriesDocument(t *testing.T) {
 		t.Errorf("%d sections for %d views", len(sections), len(Views()))
 	}
 	t.Run("shell", func(t *testing.T) {
+		if err := ch.WriteDSNs(); err != nil {
+			t.Fatal(err)
+		}
 		for _, program := range []string{"bash", "curl"} {
 			if _, err := exec.LookPath(program); err != nil {
 				t.Skip(err)
@@ -109,7 +113,9 @@ func TestQueriesDocument(t *testing.T) {
 				continue
 			}
 			script := strings.NewReplacer("127.0.0.1:18123", ch.Options().HTTPAddress, "curl -G", "curl -sS -G").Replace(asClient + s.shell)
-			out, err := exec.Command("bash", "-ec", script).CombinedOutput()
+			command := exec.Command("bash", "-ec", script)
+			command.Env = append(os.Environ(), "CURL="+engine.CurlFile(ch.Options().DataDir))
+			out, err := command.CombinedOutput()
 			if err != nil || strings.Contains(string(out), "DB::Exception") || !strings.Contains(string(out), `"meta"`) {
 				t.Errorf("%s: %v\n%s\n%s", name, err, s.shell, out)
 			}

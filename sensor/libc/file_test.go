@@ -1,6 +1,7 @@
 package libc
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -209,4 +211,38 @@ func TestAgain(t *testing.T) {
 	w.attached(func(l *Library) bool { return own(l) && l.Processes == 1 })
 	release()
 	w.gone(own)
+}
+
+// FuzzLibcs: what is found in a text of maps is named like a libc, by an absolute path,
+// and has no more than one line.
+func FuzzLibcs(f *testing.F) {
+	f.Add([]byte("7f0000000000-7f0000001000 r-xp 00026000 08:01 1234 /usr/lib/x86_64-linux-gnu/libc.so.6\n00400000-00401000 r-xp 0 0:1 5 /lib/ld-musl-x86_64.so.1 (deleted)\n"))
+	f.Add([]byte("- --x- / libc.so"))
+	f.Add([]byte("a b  c d 18446744073709551616 /libc.so"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		n := 0
+		for m := range libcs(text) {
+			n++
+			if m.path == "" || m.path[0] != '/' || !isLibc([]byte(m.path)) || strings.Contains(m.path, "\n") || !strings.Contains(m.addresses, "-") || strings.Contains(m.addresses, "/") {
+				t.Errorf("%+v in %q", m, text)
+			}
+		}
+		if lines := bytes.Count(text, []byte("\n")) + 1; n > lines {
+			t.Errorf("%d mappings in %d lines", n, lines)
+		}
+	})
+}
+
+// FuzzProgram: where a program lies is in the text of its stat, or it is none.
+func FuzzProgram(f *testing.F) {
+	f.Add([]byte("100 (a) b) S 1 2 3 4 5 4194304 7 8 9 10 11 12 13 14 15 16 17 18 12345 0 1 2 94000000000000 94000000001000 140000000000000 0 0\n"))
+	f.Add([]byte(") 1 2 3"))
+	f.Fuzz(func(t *testing.T, stat []byte) {
+		p, ok := programOf(stat)
+		for _, n := range []uint64{p.start, p.code, p.end, p.stack} {
+			if ok && !bytes.Contains(stat, []byte(strconv.FormatUint(n, 10))) {
+				t.Errorf("%d is not in %q", n, stat)
+			}
+		}
+	})
 }

@@ -247,7 +247,9 @@ func remedy(feature string, err error) string {
 	case errors.Is(err, errSilent) && feature == FeatureLSM:
 		return "put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, errCgroup):
-		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host"
+		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host, or mount the host's /sys/fs/cgroup at the same place"
+	case errors.Is(err, errNoRing):
+		return "none where nobody may use io_uring (sysctl kernel.io_uring_disabled); in a container a seccomp profile that lets the sensor use it"
 	case errors.Is(err, errNoPort):
 		return "start the sensor while nobody has port 5353 or 53 of all addresses for himself"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

@@ -45,7 +45,7 @@ func parseAccepts(text []byte) Accepts {
 		if !isNames || !isValues {
 			continue
 		}
-		found := 0
+		var overflows, drops bool
 		for len(names) > 0 && len(values) > 0 {
 			var name, value []byte
 			name, names, _ = bytes.Cut(bytes.TrimLeft(names, " "), []byte(" "))
@@ -53,9 +53,9 @@ func parseAccepts(text []byte) Accepts {
 			var into *uint64
 			switch string(name) {
 			case "ListenOverflows":
-				into = &a.Overflows
+				into, overflows = &a.Overflows, true
 			case "ListenDrops":
-				into = &a.Drops
+				into, drops = &a.Drops, true
 			default:
 				continue
 			}
@@ -64,9 +64,8 @@ func parseAccepts(text []byte) Accepts {
 				return Accepts{}
 			}
 			*into = n
-			found++
 		}
-		a.Known = found == 2
+		a.Known = overflows && drops
 		return a
 	}
 	return a

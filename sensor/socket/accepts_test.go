@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -74,4 +75,19 @@ func TestAcceptsOfAFullQueue(t *testing.T) {
 			t.Fatalf("the queue is full, and the counters are %+v", got)
 		}
 	}
+}
+
+// FuzzAccepts: counters that are known stand in the text, under their names.
+func FuzzAccepts(f *testing.F) {
+	f.Add([]byte("TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 3 4\nIpExt: InNoRoutes\nIpExt: 0\n"))
+	f.Add([]byte("TcpExt: ListenOverflows ListenDrops\nTcpExt: 18446744073709551616 -1"))
+	f.Add([]byte("TcpExt: ListenDrops ListenDrops\nTcpExt:"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		accepts := parseAccepts(text)
+		for name, n := range map[string]uint64{"ListenOverflows": accepts.Overflows, "ListenDrops": accepts.Drops} {
+			if accepts.Known && (!bytes.Contains(text, []byte(name)) || n != 0 && !bytes.ContainsAny(text, "123456789")) {
+				t.Errorf("%s is %d in %q", name, n, text)
+			}
+		}
+	})
 }

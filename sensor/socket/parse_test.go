@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -171,6 +172,26 @@ func FuzzMounts(f *testing.F) {
 		})
 		if n > lines {
 			t.Errorf("%d namespaces in %d lines", n, lines)
+		}
+	})
+}
+
+// FuzzRange: a range that is accepted has its two ports from the text, in order.
+func FuzzRange(f *testing.F) {
+	f.Add([]byte("32768\t60999\n"))
+	f.Add([]byte("60999 32768"))
+	f.Add([]byte("0 65536"))
+	f.Add([]byte("1 2 3"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ports, ok := parseRange(text)
+		if !ok {
+			return
+		}
+		for i, port := range []uint16{ports.First, ports.Last} {
+			fields := strings.Fields(string(text))
+			if n, err := strconv.ParseUint(fields[i], 10, 16); err != nil || uint16(n) != port || len(fields) != 2 || !ports.Has(port) {
+				t.Errorf("%q gives %v (%v)", text, ports, err)
+			}
 		}
 	})
 }

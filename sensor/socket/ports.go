@@ -25,13 +25,20 @@ func portRange(buffers *procdir.Buffers, proc procdir.Dir) (PortRange, error) {
 	if err != nil {
 		return PortRange{}, fmt.Errorf("reading sys/net/ipv4/ip_local_port_range: %w", err)
 	}
-	fields := bytes.Fields(text)
-	if len(fields) == 2 {
-		first, fault1 := decimal(fields[0], math.MaxUint16)
-		last, fault2 := decimal(fields[1], math.MaxUint16)
-		if fault1 == "" && fault2 == "" {
-			return PortRange{uint16(first), uint16(last)}, nil
-		}
+	ports, ok := parseRange(text)
+	if !ok {
+		return PortRange{}, fmt.Errorf("sys/net/ipv4/ip_local_port_range: %.40q is not a range of ports", text)
 	}
-	return PortRange{}, fmt.Errorf("sys/net/ipv4/ip_local_port_range: %.40q is not a range of ports", text)
+	return ports, nil
+}
+
+// parseRange reads the two ports of a range, of which the second is not the lower.
+func parseRange(text []byte) (ports PortRange, ok bool) {
+	fields := bytes.Fields(text)
+	if len(fields) != 2 {
+		return ports, false
+	}
+	first, fault1 := decimal(fields[0], math.MaxUint16)
+	last, fault2 := decimal(fields[1], math.MaxUint16)
+	return PortRange{uint16(first), uint16(last)}, fault1 == "" && fault2 == "" && first <= last
 }

@@ -26,20 +26,33 @@ func FromEnvironment(name string) (string, error) {
 		if dsn != "" {
 			return "", fmt.Errorf("both %s and %s_FILE are set: unset one", name, name)
 		}
-		text, err := os.ReadFile(file)
+		dsn, err := FromFile(file)
 		if err != nil {
 			return "", fmt.Errorf("%s_FILE: %w", name, err)
 		}
-		if dsn = strings.TrimSpace(string(text)); dsn == "" {
-			return "", fmt.Errorf("%s_FILE: %s is empty", name, file)
-		}
-		name += "_FILE"
+		return dsn, nil
 	}
 	if dsn == "" {
 		return "", nil
 	}
 	if err := clickhouse.CheckDSN(dsn); err != nil {
 		return "", fmt.Errorf("%s %w", name, err)
+	}
+	return dsn, nil
+}
+
+// FromFile returns the DSN that a file holds.
+func FromFile(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	dsn := strings.TrimSpace(string(text))
+	if dsn == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	if err := clickhouse.CheckDSN(dsn); err != nil {
+		return "", fmt.Errorf("%s %w", file, err)
 	}
 	return dsn, nil
 }

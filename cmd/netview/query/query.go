@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,7 +17,9 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/netview-project/netview/cmd/netview/dsn"
+	"github.com/netview-project/netview/cmd/netview/quickstart"
 	"github.com/netview-project/netview/otelreceiver/clickhouse"
+	"github.com/netview-project/netview/otelreceiver/clickhouse/engine"
 )
 
 // Options of a query.
@@ -29,9 +32,10 @@ type Options struct {
 	Columns []string
 	// Format is one of [Formats].
 	Format string
-	// DSN of the flag; empty takes that of the environment, or Embedded.
-	DSN, Embedded string
-	Database      string
+	// DSN of the flag; empty takes that of the environment, or that of the `netview
+	// run` whose state directory is State.
+	DSN, State string
+	Database   string
 	// Timeout of the whole query.
 	Timeout time.Duration
 }
@@ -109,9 +113,21 @@ func (o *Options) connect() (driver.Conn, error) {
 		}
 	}
 	if address == "" {
-		address = o.Embedded
+		var err error
+		if address, err = dsn.FromFile(engine.DSNFile(quickstart.ClickHouseData(o.State), engine.Reader)); err != nil {
+			return nil, noState(err)
+		}
 	}
 	return clickhouse.Open(address)
+}
+
+// noState says how ClickHouse is reached where the file of `netview run` cannot be had.
+func noState(err error) error {
+	remedy := "start `make run`, give the directory of another one with --state"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "ask as the user who runs `netview run`"
+	}
+	return fmt.Errorf("the password for the ClickHouse of `netview run`: %w (%s, or name another server in %s)", err, remedy, dsn.Reader)
 }
 
 // explain says what an error of ClickHouse means to the one who asked.

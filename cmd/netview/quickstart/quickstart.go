@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,8 +37,11 @@ type Options struct {
 	Metrics, DemoMetrics, GRPC, HTTP, Health, CollectorMetrics, ClickHouseTCP, ClickHouseHTTP string
 }
 
-// DefaultClickHouseTCP is where the embedded ClickHouse listens by default.
-const DefaultClickHouseTCP = "127.0.0.1:19000"
+// DefaultState is the state directory, unless another is given.
+const DefaultState = "var"
+
+// ClickHouseData is the embedded engine's folder in a state directory.
+func ClickHouseData(state string) string { return filepath.Join(state, "clickhouse") }
 
 // embeddedDatabase is the one that the users of the embedded engine have rights to.
 const embeddedDatabase = "netview"
@@ -131,7 +133,7 @@ func (r *run) stop() (err error) {
 
 func (r *run) startClickHouse(ctx context.Context) error {
 	o := &r.options
-	data := filepath.Join(o.State, "clickhouse")
+	data := ClickHouseData(o.State)
 	arguments := []string{"--library", o.Library, "--data", data, "--tcp-address", o.ClickHouseTCP, "--http-address", o.ClickHouseHTTP}
 	if o.Unconfined {
 		arguments = append(arguments, "--unconfined")
@@ -139,17 +141,17 @@ func (r *run) startClickHouse(ctx context.Context) error {
 	if err := r.start("netview-clickhouse", nil, arguments...); err != nil {
 		return err
 	}
-	r.server.reader = "clickhouse://" + engine.Reader + "@" + o.ClickHouseTCP
 	// The files are from an earlier run, or come just after the ports open.
 	return r.wait(ctx, func() (err error) {
-		if err = ping(ctx, r.server.reader); err != nil {
-			return err
+		for user, into := range map[string]*string{engine.Reader: &r.server.reader, engine.Writer: &r.server.writer, engine.Owner: &r.server.owner} {
+			if *into, err = dsn.FromFile(engine.DSNFile(data, user)); err != nil {
+				return err
+			}
+			if err = ping(ctx, *into); err != nil {
+				return err
+			}
 		}
-		if r.server.writer, err = readDSN(data, "writer"); err != nil {
-			return err
-		}
-		r.server.owner, err = readDSN(data, "owner")
-		return err
+		return nil
 	})
 }
 
@@ -291,11 +293,6 @@ func ping(ctx context.Context, dsn string) error {
 	return conn.Ping(ctx)
 }
 
-func readDSN(data, user string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(data, "credentials", user+".dsn"))
-	return strings.TrimSpace(string(text)), err
-}
-
 func healthy(address string) error {
 	client := http.Client{Timeout: 2 * time.Second}
 	answer, err := client.Get("http://" + address + "/")
@@ -313,8 +310,8 @@ func healthy(address string) error {
 // queryCommand asks the ClickHouse in use by `netview query`.
 func (r *run) queryCommand() string {
 	command := filepath.Join(r.options.Bin, "netview") + " query connections"
-	if r.server.embedded && r.options.ClickHouseTCP != DefaultClickHouseTCP {
-		command += " --clickhouse-dsn " + r.server.reader
+	if r.server.embedded && r.options.State != DefaultState {
+		command += " --state " + r.options.State
 	}
 	if r.server.database != embeddedDatabase {
 		command += " --database " + r.server.database
@@ -338,7 +335,8 @@ netview is running.
 		"SELECT * FROM %[1]s.connections_pager(sensor_id = '', at = now64(3, 'UTC'), page = 1, page_size = 100)",
 	}
 	if r.server.embedded {
-		fmt.Fprintf(r.out, "  ClickHouse     native %s  HTTP http://%s  database %s  user %s (no password)\n", o.ClickHouseTCP, o.ClickHouseHTTP, r.server.database, engine.Reader)
+		fmt.Fprintf(r.out, "  ClickHouse     native %s  HTTP http://%s  database %s  user %s\n  passwords      %s, for you alone\n",
+			o.ClickHouseTCP, o.ClickHouseHTTP, r.server.database, engine.Reader, engine.Credentials(ClickHouseData(o.State)))
 	} else {
 		fmt.Fprintf(r.out, "  ClickHouse     the server of %s, database %s\n", dsn.Writer, r.server.database)
 	}
@@ -346,7 +344,7 @@ netview is running.
 	for _, query := range queries {
 		query = fmt.Sprintf(query, r.server.database)
 		if r.server.embedded {
-			query = fmt.Sprintf("curl http://%s@%s/?default_format=PrettyCompactMonoBlock --data-binary \"%s\"", engine.Reader, o.ClickHouseHTTP, query)
+			query = fmt.Sprintf("curl --config %s http://%s/?default_format=PrettyCompactMonoBlock --data-binary \"%s\"", engine.CurlFile(ClickHouseData(o.State)), o.ClickHouseHTTP, query)
 		}
 		fmt.Fprintln(r.out, "   ", query)
 	}

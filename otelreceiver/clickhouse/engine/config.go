@@ -20,21 +20,33 @@ import (
 const (
 	Owner  = "netview_owner"  // makes and alters the schema
 	Writer = "netview_writer" // inserts, and reads what it must
-	Reader = "netview_reader" // only reads; needs no password from loopback unless it is given one
+	Reader = "netview_reader" // only reads
 )
+
+var users = []string{Owner, Writer, Reader}
+
+// Credentials is the folder below a data directory with what only the user of the
+// engine may read: a password of each user, its DSN, and the reader's name and
+// password for curl.
+func Credentials(dataDir string) string { return filepath.Join(dataDir, "credentials") }
+
+// DSNFile is the file in [Credentials] with the DSN of a user.
+func DSNFile(dataDir, user string) string {
+	return filepath.Join(Credentials(dataDir), strings.TrimPrefix(user, "netview_")+".dsn")
+}
+
+// CurlFile is the one that makes curl the reader: curl --config FILE URL.
+func CurlFile(dataDir string) string { return filepath.Join(Credentials(dataDir), "reader.curl") }
 
 // DSN of a user for the native port, without a database.
 func (o *Options) dsn(user, password string) string {
-	if password != "" {
-		user += ":" + password
-	}
-	return "clickhouse://" + user + "@" + o.TCPAddress
+	return "clickhouse://" + user + ":" + password + "@" + o.TCPAddress
 }
 
 // password returns the user's password, made at the first call for this data
 // directory and kept in a file that only its owner can read.
 func password(dataDir, user string) (string, error) {
-	file := filepath.Join(dataDir, "credentials", user+".password")
+	file := filepath.Join(Credentials(dataDir), user+".password")
 	text, err := os.ReadFile(file)
 	if err == nil && len(text) > 0 {
 		return strings.TrimSpace(string(text)), nil
@@ -101,7 +113,7 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             </grants>
         </default>
         <netview_owner>
-            <password_sha256_hex>{{.Owner}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <password_sha256_hex>{{.netview_owner}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
             <grants>
                 <query>GRANT SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP, TRUNCATE, OPTIMIZE, SHOW ON netview.*</query>
                 <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
@@ -113,11 +125,11 @@ var usersTemplate = template.Must(template.New("users").Parse(`<clickhouse>
             </grants>
         </netview_owner>
         <netview_writer>
-            <password_sha256_hex>{{.Writer}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
+            <password_sha256_hex>{{.netview_writer}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>default</profile><quota>default</quota>
             <grants><query>GRANT SELECT, INSERT ON netview.*</query></grants>
         </netview_writer>
         <netview_reader>
-            {{if .Reader}}<password_sha256_hex>{{.Reader}}</password_sha256_hex>{{else}}<password/>{{end}}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>reader</profile><quota>default</quota>
+            <password_sha256_hex>{{.netview_reader}}</password_sha256_hex><networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>reader</profile><quota>default</quota>
             <grants><query>GRANT SELECT ON netview.*</query></grants>
         </netview_reader>
     </users>
@@ -133,7 +145,7 @@ func hash(password string) string {
 
 // writeConfig writes the engine's configuration below the data directory and
 // returns the path of its main file.
-func writeConfig(o *Options, owner, writer, reader string) (string, error) {
+func writeConfig(o *Options, passwords map[string]string) (string, error) {
 	host, tcpPort, err := net.SplitHostPort(o.TCPAddress)
 	if err != nil {
 		return "", fmt.Errorf("native address %q: %w", o.TCPAddress, err)
@@ -143,15 +155,15 @@ func writeConfig(o *Options, owner, writer, reader string) (string, error) {
 		return "", fmt.Errorf("HTTP address %q: %w", o.HTTPAddress, err)
 	}
 	config := filepath.Join(o.DataDir, configFile)
-	users := filepath.Join(o.DataDir, usersFile)
+	usersPath := filepath.Join(o.DataDir, usersFile)
 	for file, content := range map[string]func(*os.File) error{
 		config: func(f *os.File) error {
-			return configTemplate.Execute(f, map[string]string{"Host": host, "TCPPort": tcpPort, "HTTPPort": httpPort, "UsersFile": users})
+			return configTemplate.Execute(f, map[string]string{"Host": host, "TCPPort": tcpPort, "HTTPPort": httpPort, "UsersFile": usersPath})
 		},
-		users: func(f *os.File) error {
-			hashes := map[string]string{"Owner": hash(owner), "Writer": hash(writer)}
-			if reader != "" {
-				hashes["Reader"] = hash(reader)
+		usersPath: func(f *os.File) error {
+			hashes := map[string]string{}
+			for user, password := range passwords {
+				hashes[user] = hash(password)
 			}
 			return usersTemplate.Execute(f, hashes)
 		},

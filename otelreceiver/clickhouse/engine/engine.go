@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -41,22 +40,18 @@ type Options struct {
 	// Unconfined lets the engine start where the kernel cannot confine it:
 	// whoever reaches its ports can then read files with this user's rights.
 	Unconfined bool
-	// ReaderPassword asks for a password of [Reader] too, for hosts with users who
-	// must not read what is stored.
-	ReaderPassword bool
 	// Log gets what the engine prints.
 	Log io.Writer
 }
 
 // Server is a running engine.
 type Server struct {
-	options       Options
-	owner, writer string
-	reader        string // empty for none
-	command       *exec.Cmd
-	terminal      *os.File
-	lock          *os.File
-	done          chan struct{}
+	options   Options
+	passwords map[string]string // by user
+	command   *exec.Cmd
+	terminal  *os.File
+	lock      *os.File
+	done      chan struct{}
 }
 
 // startTimeout bounds the wait for the ports to answer.
@@ -155,19 +150,15 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 func (s *Server) launch(ctx context.Context) error {
-	var err error
-	if s.owner, err = password(s.options.DataDir, Owner); err != nil {
-		return err
-	}
-	if s.writer, err = password(s.options.DataDir, Writer); err != nil {
-		return err
-	}
-	if s.options.ReaderPassword {
-		if s.reader, err = password(s.options.DataDir, Reader); err != nil {
+	s.passwords = map[string]string{}
+	for _, user := range users {
+		secret, err := password(s.options.DataDir, user)
+		if err != nil {
 			return err
 		}
+		s.passwords[user] = secret
 	}
-	config, err := writeConfig(&s.options, s.owner, s.writer, s.reader)
+	config, err := writeConfig(&s.options, s.passwords)
 	if err != nil {
 		return err
 	}
@@ -266,7 +257,7 @@ func dial(ctx context.Context, address string) error {
 
 // DSN of a user, for the native port: one of [Owner], [Writer] and [Reader].
 func (s *Server) DSN(user string) string {
-	return s.options.dsn(user, map[string]string{Owner: s.owner, Writer: s.writer, Reader: s.reader}[user])
+	return s.options.dsn(user, s.passwords[user])
 }
 
 // PID of the engine.
@@ -309,21 +300,18 @@ func (s *Server) release() {
 	s.lock.Close()
 }
 
-// WriteDSNs puts the DSN of owner and writer, and of a reader with a password,
-// into files that only the owner of this process can read, for the programs that use them, and returns their paths.
-func (s *Server) WriteDSNs() (owner, writer string, err error) {
-	dir := filepath.Join(s.options.DataDir, "credentials")
-	paths := map[string]string{}
-	users := []string{Owner, Writer}
-	if s.reader != "" {
-		users = append(users, Reader)
-	}
+// WriteDSNs puts the DSN of each user, and the reader's name and password for curl,
+// into files that only the user of this process can read.
+func (s *Server) WriteDSNs() error {
+	files := [][2]string{{CurlFile(s.options.DataDir), fmt.Sprintf("user = %q\n", Reader+":"+s.passwords[Reader])}}
 	for _, user := range users {
-		paths[user] = filepath.Join(dir, strings.TrimPrefix(user, "netview_")+".dsn")
+		files = append(files, [2]string{DSNFile(s.options.DataDir, user), s.DSN(user) + "\n"})
+	}
+	for _, file := range files {
 		// As a whole: somebody may read that of an earlier run at the same time.
-		if err := renameio.WriteFile(paths[user], []byte(s.DSN(user)+"\n"), 0o600, renameio.WithTempDir(dir)); err != nil {
-			return "", "", fmt.Errorf("writing the DSN of %s: %w", user, err)
+		if err := renameio.WriteFile(file[0], []byte(file[1]), 0o600, renameio.WithTempDir(Credentials(s.options.DataDir))); err != nil {
+			return fmt.Errorf("writing the credentials: %w", err)
 		}
 	}
-	return paths[Owner], paths[Writer], nil
+	return nil
 }

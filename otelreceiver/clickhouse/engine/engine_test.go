@@ -444,10 +444,10 @@ func TestKillWhileInserting(t *testing.T) {
 const canary = "canary-7c1f"
 
 // TestNobodyReadsAFile: the engine runs with the rights of who started it, often
-// root, and its user default and reader need no password.
+// root, and its user default needs no password.
 func TestNobodyReadsAFile(t *testing.T) {
 	ch := testch.Start(t)
-	if _, _, err := ch.WriteDSNs(); err != nil {
+	if err := ch.WriteDSNs(); err != nil {
 		t.Fatal(err)
 	}
 	must(t, ch.DSN(engine.Owner), "CREATE DATABASE IF NOT EXISTS netview")
@@ -680,15 +680,15 @@ func TestSecretsStaySecret(t *testing.T) {
 // anew, and must never find half of one.
 func TestDSNsAreWhole(t *testing.T) {
 	s := testch.Start(t)
-	_, writer, err := s.WriteDSNs()
-	if err != nil {
+	if err := s.WriteDSNs(); err != nil {
 		t.Fatal(err)
 	}
+	writer := engine.DSNFile(s.Options().DataDir, engine.Writer)
 	done := make(chan error)
 	go func() {
 		defer close(done)
 		for range 200 {
-			if _, _, err := s.WriteDSNs(); err != nil {
+			if err := s.WriteDSNs(); err != nil {
 				done <- err
 				return
 			}

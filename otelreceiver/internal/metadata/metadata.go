@@ -31,13 +31,14 @@ type Telemetry struct {
 	InFlight       metric.Int64UpDownCounter
 	Denied         metric.Int64Counter
 	Shared         metric.Int64UpDownCounter
+	Unreadable     metric.Int64UpDownCounter
 }
 
 // NewTelemetry makes the instruments.
 func NewTelemetry(settings component.TelemetrySettings) (*Telemetry, error) {
 	meter := settings.MeterProvider.Meter(ScopeName)
 	var t Telemetry
-	var errs [7]error
+	var errs [8]error
 	t.Records, errs[0] = meter.Int64Counter("netview_receiver_records", metric.WithUnit("{record}"),
 		metric.WithDescription("Records by what became of them. Stored means committed to ClickHouse."))
 	t.Requests, errs[1] = meter.Int64Counter("netview_receiver_requests", metric.WithUnit("{request}"),
@@ -53,5 +54,7 @@ func NewTelemetry(settings component.TelemetrySettings) (*Telemetry, error) {
 		metric.WithDescription("Requests that were refused for who sent them, and handshakes that failed, by cause."))
 	t.Shared, errs[6] = meter.Int64UpDownCounter("netview_receiver_shared_sensor_ids", metric.WithUnit("{sensor}"),
 		metric.WithDescription("Names of sensors under which two run at the same time."))
+	t.Unreadable, errs[7] = meter.Int64UpDownCounter("netview_receiver_unreadable_files", metric.WithUnit("{file}"),
+		metric.WithDescription("Access files, and certificates of a protocol, that could be read at the start and cannot be any more."))
 	return &t, errors.Join(errs[:]...)
 }

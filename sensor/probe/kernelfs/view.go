@@ -17,8 +17,7 @@ func View(kind string, magic int64, places ...string) (dir string, done func(), 
 	context, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		for _, place := range places {
-			var found unix.Statfs_t
-			if unix.Statfs(place, &found) == nil && found.Type == magic {
+			if Is(place, magic) {
 				return place, func() {}, nil
 			}
 		}
@@ -33,4 +32,10 @@ func View(kind string, magic int64, places ...string) (dir string, done func(), 
 		return "", nil, fmt.Errorf("mounting %s: %w", kind, err)
 	}
 	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
+}
+
+// Is reports whether a place is in a file system of a kind.
+func Is(place string, magic int64) bool {
+	var found unix.Statfs_t
+	return unix.Statfs(place, &found) == nil && found.Type == magic
 }

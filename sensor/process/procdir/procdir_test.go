@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,4 +68,30 @@ func TestInode(t *testing.T) {
 			t.Errorf("%s is %d", link, got)
 		}
 	}
+}
+
+// FuzzNames: a number is read as strconv reads it, out of a link or the name of a
+// directory, or refused.
+func FuzzNames(f *testing.F) {
+	f.Add([]byte("socket:[4711]"))
+	f.Add([]byte("net:[18446744073709551616]"))
+	f.Add([]byte("net:[]"))
+	f.Add([]byte("4294967295\x00x"))
+	f.Add([]byte("4294967296\x00"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, kind := range []string{"socket", "net"} {
+			if inode, ok := Inode(text, kind); ok {
+				digits := strings.TrimSuffix(strings.TrimPrefix(string(text), kind+":["), "]")
+				if want, err := strconv.ParseUint(digits, 10, 64); err != nil && digits != "" || inode != want {
+					t.Errorf("%q gives %d (%v)", text, inode, err)
+				}
+			}
+		}
+		if number, ok := parseNumber(text); ok {
+			digits, _, _ := strings.Cut(string(text), "\x00")
+			if want, err := strconv.ParseUint(digits, 10, 32); err != nil || number != uint32(want) {
+				t.Errorf("%q gives %d (%v)", text, number, err)
+			}
+		}
+	})
 }

@@ -45,7 +45,7 @@ func (f *files) looked(file, key string, err error, meanwhile string) {
 	}
 	if err != nil && err.Error() != last {
 		f.failed[key] = err.Error()
-		f.log.Error("A file cannot be read: "+meanwhile, zap.Error(err))
+		f.log.Error("A file cannot be read: "+meanwhile, zap.String("key", key), zap.Error(err))
 	}
 }
 

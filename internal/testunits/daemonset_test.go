@@ -1,6 +1,7 @@
 package testunits
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -16,8 +17,7 @@ import (
 	"github.com/netview-project/netview/sensor/rights"
 )
 
-// daemonSet is what is read of deploy/sensor-daemonset.yaml; another field of the
-// security context, or of the mounts, fails the test.
+// daemonSet is what is read of deploy/sensor-daemonset.yaml.
 type daemonSet struct {
 	Spec struct {
 		Template struct {
@@ -27,7 +27,7 @@ type daemonSet struct {
 				Containers  []struct {
 					Command, Args   []string
 					Env             []struct{ Name, Value string }
-					SecurityContext securityContext `yaml:"securityContext"`
+					SecurityContext yaml.Node `yaml:"securityContext"`
 					Resources       struct{ Limits struct{ Memory string } }
 					VolumeMounts    []struct {
 						Name             string
@@ -45,6 +45,7 @@ type daemonSet struct {
 	}
 }
 
+// securityContext is read whole: a field that is not here fails the test.
 type securityContext struct {
 	Privileged               bool
 	AllowPrivilegeEscalation bool `yaml:"allowPrivilegeEscalation"`
@@ -69,7 +70,16 @@ func bundle(t *testing.T) (dir string) {
 	}
 	pod := d.Spec.Template.Spec
 	container := pod.Containers[0]
-	context := container.SecurityContext
+	var context securityContext
+	text, err = yaml.Marshal(&container.SecurityContext)
+	if err == nil {
+		strict := yaml.NewDecoder(bytes.NewReader(text))
+		strict.KnownFields(true)
+		err = strict.Decode(&context)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !pod.HostPID || !pod.HostNetwork || context.Privileged || context.AllowPrivilegeEscalation || !context.ReadOnlyRootFilesystem || context.RunAsUser != 0 ||
 		!slices.Equal(context.Capabilities.Drop, []string{"ALL"}) || context.SeccompProfile.Type != "RuntimeDefault" || context.AppArmorProfile.Type != "Unconfined" {
 		t.Fatalf("this test does not know of %+v", pod)

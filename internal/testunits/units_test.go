@@ -4,13 +4,10 @@
 package testunits
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,10 +20,6 @@ import (
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
-	"golang.org/x/net/dns/dnsmessage"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/netview-project/netview/internal/testbin"
@@ -63,208 +56,6 @@ func TestUnits(t *testing.T) {
 	t.Run("DaemonSet", testDaemonSet)
 }
 
-func systemctl(t *testing.T, arguments ...string) string {
-	t.Helper()
-	out, err := exec.Command("systemctl", arguments...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("systemctl %v: %v: %s\n%s", arguments, err, out, journal(t, arguments[len(arguments)-1]))
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// property of a unit.
-func property(t *testing.T, unit, name string) string {
-	t.Helper()
-	return systemctl(t, "show", "--property", name, "--value", unit)
-}
-
-// journal is what a unit has logged.
-func journal(t *testing.T, unit string) string {
-	t.Helper()
-	out, err := exec.Command("journalctl", "--no-pager", "--output", "cat", "--unit", unit).CombinedOutput()
-	if err != nil {
-		t.Fatalf("journalctl: %v: %s", err, out)
-	}
-	return string(out)
-}
-
-func pid(t *testing.T, unit string) int {
-	t.Helper()
-	n, err := strconv.Atoi(property(t, unit, "MainPID"))
-	if err != nil || n == 0 {
-		t.Fatalf("%s has no process (%v):\n%s", unit, err, journal(t, unit))
-	}
-	return n
-}
-
-// scrape returns what the sensor shows.
-func scrape() (map[string]*dto.MetricFamily, error) {
-	answer, err := http.Get(sensorMetrics)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	return parser.TextToMetricFamilies(bytes.NewReader(text))
-}
-
-// label of a metric.
-func label(m *dto.Metric, name string) string {
-	for _, l := range m.GetLabel() {
-		if l.GetName() == name {
-			return l.GetValue()
-		}
-	}
-	return ""
-}
-
-// acknowledged waits until the collector has acknowledged records of these kinds
-// since the sensor started.
-func acknowledged(t *testing.T, kinds ...string) {
-	t.Helper()
-	for _, kind := range kinds {
-		acknowledgedSome(t, kind, 1)
-	}
-}
-
-// acknowledgedSome waits for at least so many records of a kind.
-func acknowledgedSome(t *testing.T, kind string, least float64) {
-	t.Helper()
-	testbin.Eventually(t, patience, func() string {
-		families, err := scrape()
-		if err == nil {
-			err = fmt.Errorf("fewer than %.0f records of the kind %s are acknowledged", least, kind)
-		}
-		for _, m := range families["netview_records_acknowledged_total"].GetMetric() {
-			if label(m, "kind") == kind && m.GetCounter().GetValue() >= least {
-				return ""
-			}
-		}
-		return fmt.Sprintf("%v\n%s\n%s", err, journal(t, sensorUnit), journal(t, collectorUnit))
-	})
-}
-
-// crowd holds connections over loopback until the test ends.
-func crowd(t *testing.T, connections int) {
-	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	for range connections {
-		client, err := net.Dial("tcp4", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		server, err := listener.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { client.Close(); server.Close() })
-	}
-}
-
-// promised are the features that docs/rights.md has, with those that rest on its
-// rights alone.
-func promised() (features []string) {
-	for _, r := range rights.Table() {
-		features = append(features, r.Features...)
-	}
-	features = append(features, "spool", "socket_tables", "processes")
-	slices.Sort(features)
-	return slices.Compact(features)
-}
-
-// enabled fails for each promised feature that the sensor does not show as on, but for
-// those that must be off.
-func enabled(t *testing.T, off ...string) {
-	t.Helper()
-	families, err := scrape()
-	if err != nil {
-		t.Fatal(err)
-	}
-	on := map[string]bool{}
-	for _, m := range families["netview_feature_enabled"].GetMetric() {
-		name := label(m, "feature")
-		if on[name] = m.GetGauge().GetValue() == 1; on[name] == slices.Contains(off, name) {
-			t.Errorf("%s is on: %t: %s", name, on[name], label(m, "reason"))
-		}
-	}
-	for _, feature := range promised() {
-		if _, known := on[feature]; !known {
-			t.Errorf("the metrics have no feature %s", feature)
-		}
-	}
-}
-
-// happen makes what the sensor shall tell: a connection, a question to a resolver, a
-// lookup, and the end of the connection.
-func happen(t *testing.T) {
-	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if conn, err := listener.Accept(); err == nil {
-			_, _ = io.Copy(conn, conn)
-			conn.Close()
-		}
-	}()
-	conn, err := net.Dial("tcp4", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = conn.Write([]byte("hello"))
-	conn.Close()
-	<-done
-
-	server, err := net.ListenPacket("udp4", "127.0.0.1:53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	go answer(server)
-	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp4", "127.0.0.1:53")
-	}}
-	if _, err := resolver.LookupNetIP(t.Context(), "ip4", "served.example."); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("getent", "ahosts", "127.0.0.1").CombinedOutput(); err != nil {
-		t.Fatalf("getent: %v: %s", err, out)
-	}
-}
-
-// answer is a resolver that knows one address.
-func answer(server net.PacketConn) {
-	question := make([]byte, 512)
-	for {
-		n, from, err := server.ReadFrom(question)
-		if err != nil {
-			return
-		}
-		var message dnsmessage.Message
-		if message.Unpack(question[:n]) != nil || len(message.Questions) != 1 {
-			continue
-		}
-		message.Response, message.Additionals = true, nil
-		message.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: message.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 60},
-			Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}}}
-		if packed, err := message.Pack(); err == nil {
-			_, _ = server.WriteTo(packed, from)
-		}
-	}
-}
-
 // testStarts: systemd started both units at boot, the sensor has every feature within
 // its sandbox, and what happens reaches the collector with a certificate.
 func testStarts(t *testing.T) {
@@ -299,16 +90,19 @@ func testCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unit := strings.NewReplacer("ExecStart=/usr/bin/netview-sensor\n", "ExecStart=/usr/bin/netview-sensor check --format json\nType=oneshot\n", "Restart=always\n", "").Replace(string(text))
+	const answer = "/run/netview-check.json"
+	unit := strings.NewReplacer("ExecStart=/usr/bin/netview-sensor\n", "ExecStart=/usr/bin/netview-sensor check --format json\nType=oneshot\nStandardOutput=file:"+answer+"\n", "Restart=always\n", "").Replace(string(text))
 	if err := os.WriteFile("/run/systemd/system/netview-check.service", []byte(unit), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	systemctl(t, "daemon-reload")
 	systemctl(t, "start", "netview-check.service")
-	said := journal(t, "netview-check.service")
-	_, said, _ = strings.Cut(said, "{")
+	said, err := os.ReadFile(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var report sensor.Report
-	if err := json.NewDecoder(strings.NewReader("{" + said)).Decode(&report); err != nil {
+	if err := json.Unmarshal(said, &report); err != nil {
 		t.Fatalf("%v:\n%s", err, said)
 	}
 	var on []string

@@ -30,7 +30,7 @@ run: go npm deps build
 	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
 
 ## demo: run, with 24 more sensors that do not exist and an hour of what happened to them
-demo: RUN_FLAGS += --demo
+demo: override RUN_FLAGS += --demo
 demo: run
 
 ## build: netview's programs

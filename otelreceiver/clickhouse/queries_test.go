@@ -324,14 +324,20 @@ func TestDNSViews(t *testing.T) {
 	)
 	reader := connect(t, ch, engine.Reader)
 	window := fmt.Sprintf("sensor_id = '', since = %s, until = %s, limit = 500", moment(now.Add(-time.Hour)), moment(now))
+	asked := func(process, name string) string { return "process = '" + process + "', name = '" + name + "', " + window }
 	for _, tt := range []struct {
 		query string
 		want  []string
 	}{
-		{"SELECT concat(kind, ' ', name, ' ', failure, ' ', toString(failures), ' ', ifNull(toString(transmissions), '-'), ' ', toString(servers)) FROM netview.dns_failures(" + window + ")",
+		{"SELECT concat(kind, ' ', name, ' ', failure, ' ', toString(failures), ' ', ifNull(toString(transmissions), '-'), ' ', toString(servers)) FROM netview.dns_failures(" + asked("", "") + ")",
 			[]string{"dns_query bad.example NXDOMAIN 2 4 ['192.0.2.53']", "dns_lookup bad.example EAI_NONAME 1 - []", "dns_query bad.example no_answer 1 2 ['192.0.2.53']"}},
-		{"SELECT concat(name, ' ', toString(queries), ' ', toString(failed), ' ', toString(unanswered), ' ', ifNull(toString(latency_p95_secs), '-')) FROM netview.dns_names(" + window + ")",
+		{"SELECT concat(name, ' ', toString(queries), ' ', toString(failed), ' ', toString(unanswered), ' ', ifNull(toString(latency_p95_secs), '-')) FROM netview.dns_names(" + asked("", "") + ")",
 			[]string{"bad.example 3 2 1 0.001", "good.example 2 0 0 0.03", "cut.example 1 0 0 -"}},
+		{"SELECT name FROM netview.dns_names(" + asked("app", "Cut.example.") + ")", []string{"cut.example"}},
+		{"SELECT name FROM netview.dns_names(" + asked("/bin/app", "example") + ")", []string{"bad.example", "good.example", "cut.example"}},
+		{"SELECT name FROM netview.dns_names(" + asked("", "xample") + ")", nil},
+		{"SELECT concat(name, ' ', failure) FROM netview.dns_failures(" + asked("app", "bad.example") + ")", []string{"bad.example NXDOMAIN", "bad.example EAI_NONAME", "bad.example no_answer"}},
+		{"SELECT name FROM netview.dns_failures(" + asked("ap", "") + ")", nil},
 		{"SELECT concat(address, ' ', name, ' ', toString(kinds), ' ', toString(events), ' ', toString(binaries)) FROM netview.names_of_address(address = '', " + window + ")",
 			[]string{"2001:db8::1 good.example ['dns_lookup'] 1 ['/bin/app']", "203.0.113.1 good.example ['dns_lookup','dns_query','dns_resolution'] 3 ['/bin/app']", "203.0.113.2 good.example ['dns_query'] 1 ['/bin/app']"}},
 		{"SELECT concat(address, ' ', name) FROM netview.names_of_address(address = '2001:db8::1', " + window + ")", []string{"2001:db8::1 good.example"}},

@@ -86,9 +86,6 @@ var (
 	byState   = "(" + picked("state") + " = '' OR final_state IN splitByChar(',', " + picked("state") + "))"
 )
 
-// byBinary is byProcess where a view has no more than the path.
-var byBinary = "(" + typed("process") + " = '' OR binary = " + typed("process") + " OR endsWith(binary, concat('/', " + typed("process") + ")))"
-
 // addressRange are the first and last address of the filter, as IPv6.
 var addressRange = "IPv6CIDRToRange(toIPv6OrDefault(" + addressHalves + "[1]), toUInt8(if(length(" + addressHalves + ") = 1, 128," +
 	" toUInt8OrZero(" + addressHalves + "[2]) + if(position(" + typed("address") + ", ':') > 0, 0, 96))))"

@@ -324,7 +324,9 @@ func TestDNSViews(t *testing.T) {
 	)
 	reader := connect(t, ch, engine.Reader)
 	window := fmt.Sprintf("sensor_id = '', since = %s, until = %s, limit = 500", moment(now.Add(-time.Hour)), moment(now))
-	asked := func(process, name string) string { return "process = '" + process + "', name = '" + name + "', " + window }
+	asked := func(process, name string) string {
+		return "process = '" + process + "', name = '" + name + "', " + window
+	}
 	for _, tt := range []struct {
 		query string
 		want  []string

@@ -83,7 +83,7 @@ var (
 	telecomNames = named{{"gtp_u", "GTP-U", blue}, {"pfcp", "PFCP", purple}, {"radius", "RADIUS", yellow}, {"radius_accounting", "RADIUS accounting", orange}, {"sctp_over_udp", "SCTP over UDP", green}}
 	// presence is how many sockets of how many that were there.
 	presence = named{{"missing", "", grey}, {"silent", "", purple}, {"/^0 of/", "", red}, {"/ of /", "", orange}, {"/present$/", "", green}}
-	kinds    = named{{"network_connect", "connect", blue}, {"network_accept", "accept", green}, {"network_listen", "listen", purple}, {"network_flow", "flow ended", grey}, {"dns_query", "DNS query", yellow}, {"dns_lookup", "lookup", "light-yellow"}, {"dns_resolution", "name used", "light-green"}, {"lsm_net_connect", "LSM connect", "light-blue"}}
+	kinds    = named{{"network_connect", "connect", blue}, {"network_accept", "accept", green}, {"network_listen", "listen", purple}, {"network_flow", "flow ended", grey}, {"dns_query", "DNS query", yellow}, {"dns_lookup", "lookup", "dark-yellow"}, {"dns_resolution", "name used", "light-green"}, {"lsm_net_connect", "LSM connect", "light-blue"}}
 
 	connectFailures = connectEnds[1:].andOther()
 

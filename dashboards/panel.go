@@ -134,6 +134,7 @@ func (f field) override(table bool) Override {
 	case f.cell == "gauge":
 		set("color", Color{Mode: "continuous-BlPu"})
 		set("min", 0)
+		set("fieldMinMax", true) // else the bars are parts of the table's largest number; from Grafana 10.2 on
 	}
 	if !table {
 		return o

@@ -58,7 +58,7 @@ const database = "netview"
 
 // overTime are the views of a window of time; the others are of a moment.
 var overTime = map[string]bool{"completed_flows": true, "events_search": true, "top_talkers": true, "failed_connects": true,
-	"names_of_address": true, "dns_failures": true, "dns_names": true, "disruptions": true}
+	"names_of_address": true, "dns_failures": true, "dns_names": true, "disruptions": true, "telecom_by_sensor": true}
 
 // An address that is none, and a port that is none, find nothing; the views would
 // refuse them with an error. Empty they are not looked at.

@@ -319,17 +319,18 @@ func ranking(width int, title, about, empty, unit string, leads []lead, targets 
 	return p
 }
 
-// colored and judged bars have the one colour, or those of levels.
-func (p *Panel) colored(color string) *Panel { return p.judged(levels(color)) }
-
+// judged bars have the colours of levels.
 func (p *Panel) judged(t *Thresholds) *Panel {
 	p.FieldConfig.Defaults.Color, p.FieldConfig.Defaults.Thresholds = &Color{Mode: "thresholds"}, t
 	return p
 }
 
-func (p *Panel) exact(decimals int) *Panel {
-	p.FieldConfig.Defaults.Decimals = &decimals
-	return p
+// outlierFrom is for scores that are unusual from a value on; that is half a bar, so
+// that a quiet fleet looks quiet.
+func (p *Panel) outlierFrom(score float64) *Panel {
+	most, decimals := 2*score, 1
+	p.FieldConfig.Defaults.Max, p.FieldConfig.Defaults.Decimals = &most, &decimals
+	return p.judged(levels(blue, score, orange))
 }
 
 // table is rows of ClickHouse. The source is what stands after FROM; the limit is

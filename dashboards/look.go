@@ -24,7 +24,6 @@ const (
 	seconds   = "s"
 	size      = "bytes" // of 1024
 	perSecond = "suffix:/s"
-	perMinute = "suffix:/min"
 	byteRate  = "Bps"
 	ratio     = "percentunit"
 	// Times of tables: the year is that of the time range.

@@ -24,7 +24,7 @@ func dnsView() view {
 				numbers(8, "Lookups", "Calls of getaddrinfo in the time range (ClickHouse, events of kind dns_lookup).", noDNS, eventsOf([]string{"dns_lookup"}, byName, byProcess)+"\nHAVING count() > 0",
 					number("calls", "Calls", count).as("count()"), number("failing", "Failed", ratio).as("countIf(result != 'ok') / count()").judged(levels(green, .05, orange, .2, red)), number("slow", "95 % latency", seconds).as("quantile(0.95)(latency_secs)")))}},
 			{"How it moved", []line{row(8,
-				graph(8, "Queries by outcome", "In each interval, by rcode or no answer (ClickHouse). Dark red is a server that is down, red one that fails, yellow names that do not exist.", noDNS, count, dnsOutcomes,
+				graph(8, "Queries by outcome", "In each interval, by rcode or no answer (ClickHouse). Pale red is a server that does not answer, red one that fails, yellow names that do not exist.", noDNS, count, dnsOutcomes,
 					perInterval(outcome, dnsOutcomes.values(), queries)).bars(),
 				graph(8, "Latency", "From the first transmission to the answer, of the picked sensors (Prometheus, netview_dns_latency_seconds); the other filters do not apply.", noMetrics, seconds, named{{"median", "", green}, {"p95", "95 %", orange}, {"p99", "99 %", red}},
 					promql("median", "histogram_quantile(0.5, sum by (le) (rate(netview_dns_latency_seconds_bucket{$SENSOR}[$__rate_interval])))"), promql("p95", "histogram_quantile(0.95, sum by (le) (rate(netview_dns_latency_seconds_bucket{$SENSOR}[$__rate_interval])))"),

@@ -32,7 +32,7 @@ func flowsView() view {
 					state("direction", "Direction", directions).aside(), number("flows", "Flows", count).as("count()").aside(), number("sent", "Sent", size).as("sum(events.bytes_sent)").aside(), number("received", "Received", size).as("sum(events.bytes_received)").aside(), nameColumn("name_of_peer", "Name").as("any(remote_name)").aside()),
 				table(12, "Refusals and resets", "Flows that were refused, reset or got no answer, by program and destination, the 50 most frequent (ClickHouse). Click the number for the events.", noEvents, eventsOf([]string{"network_flow"}, append([]string{"final_detail NOT IN ('fin', 'missed_close', 'evicted')"}, filters...)...),
 					"GROUP BY sensor_id, binary, final_detail, peer, destination_port\nORDER BY flows DESC, sensor_id, binary, final_detail, peer, destination_port", 50,
-					gauge("flows", "Flows", count).as("count()").wide(75).to(itsEvents), state("final_detail", "How", flowDetails).wide(110), sensorColumn().wide(150), processColumn(), addressColumn("peer", "Peer").as(address(peer)).wide(115), portColumn("destination_port", "Port"),
+					gauge("flows", "Flows", count).as("count()").wide(75).to(itsEvents), state("final_detail", "How", flowDetails).wide(110), sensorColumn(), processColumn(), addressColumn("peer", "Peer").as(address(peer)).wide(115), portColumn("destination_port", "Port"),
 					timeColumn("last_seen", "Last").as("max(timestamp)").aside()))}},
 			{"Rows", []line{
 				row(10, table(24, "Live flows", "TCP flows of each sensor's newest complete heartbeat (ClickHouse, view flows), the 500 with the most bytes. An empty age is a flow older than the sensor.", noFlows, live, "ORDER BY ifNull(bytes_sent, 0) + ifNull(bytes_received, 0) DESC, sensor_id, session, sequence", 500,

@@ -6,15 +6,16 @@ import (
 )
 
 // Colours say the same everywhere: green works, yellow is on its way, orange wants
-// a look, red failed, grey is over or not known.
+// a look, red failed, pale red did not even answer, grey is over or not known.
 const (
-	green  = "green"
-	blue   = "blue"
-	purple = "purple"
-	yellow = "yellow"
-	orange = "orange"
-	red    = "red"
-	grey   = "#8e8e8e"
+	green   = "green"
+	blue    = "blue"
+	purple  = "purple"
+	yellow  = "yellow"
+	orange  = "orange"
+	red     = "red"
+	paleRed = "super-light-red"
+	grey    = "#8e8e8e"
 )
 
 // Units of Grafana.
@@ -71,9 +72,9 @@ var (
 	tcpStates = named{{"established", "", green}, {"syn_sent", "", yellow}, {"syn_received", "", "light-yellow"}, {"fin_wait_1", "", "light-blue"}, {"fin_wait_2", "", blue},
 		{"close_wait", "", orange}, {"last_ack", "", purple}, {"closing", "", "light-purple"}}
 	flowStates   = named{{"established", "", green}, {"half-closed", "", orange}, {"refused", "", red}, {"stale", "", grey}}
-	flowDetails  = named{{"fin", "closed", green}, {"reset_by_peer", "reset by peer", orange}, {"reset_locally", "reset locally", "light-orange"}, {"refused", "", red}, {"timed_out", "timed out", "dark-red"}, {"unreachable", "", purple}, {"aborted", "", yellow}, {"missed_close", "close missed", grey}, {"evicted", "", grey}}
-	connectEnds  = named{{"ok", "", green}, {"refused", "", red}, {"timed_out", "timed out", "dark-red"}, {"unreachable", "", purple}, {"denied", "", orange}}
-	dnsEnds      = named{{"NOERROR", "", green}, {"NXDOMAIN", "", yellow}, {"SERVFAIL", "", red}, {"REFUSED", "", orange}, {"FORMERR", "", purple}, {"NOTIMP", "", "light-purple"}, {"no_answer", "no answer", "dark-red"}, {"encrypted", "", blue}, {"unfinished", "", grey}}
+	flowDetails  = named{{"fin", "closed", green}, {"reset_by_peer", "reset by peer", orange}, {"reset_locally", "reset locally", "light-orange"}, {"refused", "", red}, {"timed_out", "timed out", paleRed}, {"unreachable", "", purple}, {"aborted", "", yellow}, {"missed_close", "close missed", grey}, {"evicted", "", grey}}
+	connectEnds  = named{{"ok", "", green}, {"refused", "", red}, {"timed_out", "timed out", paleRed}, {"unreachable", "", purple}, {"denied", "", orange}}
+	dnsEnds      = named{{"NOERROR", "", green}, {"NXDOMAIN", "", yellow}, {"SERVFAIL", "", red}, {"REFUSED", "", orange}, {"FORMERR", "", purple}, {"NOTIMP", "", "light-purple"}, {"no_answer", "no answer", paleRed}, {"encrypted", "", blue}, {"unfinished", "", grey}}
 	lookupEnds   = named{{"ok", "", green}, {"EAI_NONAME", "no such name", yellow}, {"EAI_NODATA", "no address", yellow}, {"EAI_AGAIN", "try again", orange}, {"EAI_FAIL", "failed", red}, {"EAI_SYSTEM", "system error", red}}
 	directions   = named{{"inbound", "", blue}, {"outbound", "", purple}, {"unknown", "", grey}}
 	modes        = named{{"ebpf", "eBPF", green}, {"compatibility", "", orange}}

@@ -21,7 +21,7 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run demo build deps kernels prometheus grafana-schema test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate pictures go npm writable
+.PHONY: all run demo build deps kernels prometheus grafana-schema preview-page test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate pictures go npm writable
 
 all: build
 
@@ -30,7 +30,7 @@ run: go npm deps build
 	@exec $(BIN)/netview run --state $(STATE) --library $(LIBRARY) $(RUN_FLAGS)
 
 ## demo: run, with 24 more sensors that do not exist and an hour of what happened to them
-demo: RUN_FLAGS += --demo
+demo: override RUN_FLAGS += --demo
 demo: run
 
 ## build: netview's programs
@@ -49,8 +49,8 @@ $(ENGINE): | npm writable
 	@touch $@
 
 ## test: every test that can run here; the last line says how many ran and skipped
-test: go npm deps build lint kernels prometheus grafana-schema $(PROMTOOL)
-	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
+test: go npm deps build lint kernels prometheus grafana-schema preview-page $(PROMTOOL)
+	@PATH="$$PATH:$(abspath $(KERNELS))/unbound/usr/sbin" NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_CHDB_LIBRARY=$(abspath $(LIBRARY)) NETVIEW_PROMTOOL=$(abspath $(PROMTOOL)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) NETVIEW_GRAFANA_SCHEMA=$(abspath $(GRAFANA_TYPES)) NETVIEW_PREVIEW=$(abspath $(PREVIEW)) NETVIEW_KERNELS=$(abspath $(KERNELS)) \
 	go run $(GOTESTSUM) --format testname -- -timeout 45m ./...
 
 ## test-kernels: the tests of eBPF on Debian's kernels in QEMU and of deploy/ under its systemd, as make test runs them; KERNEL=6.12 RUN=TestEnds or KERNEL=systemd for a part
@@ -137,18 +137,30 @@ generate: go
 	@command -v clang-16 llvm-strip-16 >/dev/null || { echo "netview: the BPF objects are not built anew: apt-get install clang-16 llvm-16 libbpf-dev" >&2; exit 1; }
 	@go generate ./sensor/bpf
 
-PAGE := $(STATE)/preview/page.js
+# The page of the previews, bundled where there is a Chromium to draw it; else its
+# test is skipped.
+preview-page:
+	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: the test that draws a preview is skipped" >&2; exit 0; }; \
+	$(MAKE) --no-print-directory $(PAGE) || echo "netview: the page of the previews could not be bundled: the test that draws one is skipped" >&2
+
+PREVIEW := $(STATE)/preview
+PAGE := $(PREVIEW)/page.js
+PAGE_MODULES := $(PREVIEW)/node_modules/.package-lock.json
 
 ## pictures: a preview of each dashboard, of what `make demo` runs; needs Chromium; PICTURES_FLAGS="--prometheus http://HOST:9090"
 pictures: go $(PAGE)
 	@command -v chromium >/dev/null || { echo "netview: chromium is not installed: apt-get install chromium" >&2; exit 1; }
-	@go run ./dashboards/preview --out docs/pictures --page $(dir $(PAGE)) --clickhouse-password-file $(STATE)/clickhouse/credentials/netview_reader.password --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
+	@go run ./dashboards/preview --out docs/pictures --page $(PREVIEW) --clickhouse-password-file $(STATE)/clickhouse/credentials/netview_reader.password --var 'sensor=~^generated-' $(PICTURES_FLAGS) dashboards/json/*.json
 
-$(PAGE): $(wildcard dashboards/preview/page/*) | npm writable
-	@mkdir -p $(@D)
-	@cp dashboards/preview/page/package*.json $(@D)/
-	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
-	@NODE_PATH=$(abspath $(@D))/node_modules $(@D)/node_modules/.bin/esbuild dashboards/preview/page/page.js --bundle --minify --format=iife --outdir=$(@D) --log-level=warning
+$(PAGE): $(wildcard dashboards/preview/page/*.js dashboards/preview/page/*.css) $(PAGE_MODULES)
+	@NODE_PATH=$(abspath $(PREVIEW))/node_modules $(PREVIEW)/node_modules/.bin/esbuild dashboards/preview/page/page.js --bundle --minify --format=iife --outdir=$(PREVIEW) --log-level=warning
+
+$(PAGE_MODULES): $(wildcard dashboards/preview/page/package*.json) | npm writable
+	@echo "Installing what draws the previews of dashboards, 190 MB on disk; this is done once …"
+	@mkdir -p $(PREVIEW)
+	@cp dashboards/preview/page/package*.json $(PREVIEW)/
+	@npm ci --prefix $(PREVIEW) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 go npm:
 	@command -v $@ >/dev/null || { echo "netview: $@ is not installed or not in PATH: install it (README, \"Run it\")" >&2; exit 1; }

@@ -9,18 +9,19 @@ func with(first []string, more ...string) []string {
 }
 
 func sensorColumn() field {
-	return word("sensor_id", "Sensor", 150).to(leadTo("Summary of this sensor", Summary, inSensor...), leadTo("Health of this sensor", Health, inSensor...), leadTo("Connections of this sensor", Connections, inSensor...))
+	return word("sensor_id", "Sensor", 172).to(leadTo("Summary of this sensor", Summary, inSensor...), leadTo("Health of this sensor", Health, inSensor...), leadTo("Connections of this sensor", Connections, inSensor...))
 }
 
-func staleColumn() field { return state("stale", "State", liveness).as("toUInt8(stale)").wide(70) }
+func staleColumn() field { return state("stale", "Seen", liveness).as("toUInt8(stale)").wide(60) }
 
-// processColumn leads to what the process did; a kernel socket has none.
+// processColumn leads to what the process did; a kernel socket has none. It takes the
+// room that others leave.
 func processColumn() field {
-	return word("binary", "Process", 190).to(leadTo("Events of this process", Events, with(inSensor, "process", of("binary"))...), leadTo("Flows of this process", Flows, with(inSensor, "process", of("binary"))...))
+	return word("binary", "Process", 0).to(leadTo("Events of this process", Events, with(inSensor, "process", of("binary"))...), leadTo("Flows of this process", Flows, with(inSensor, "process", of("binary"))...))
 }
 
 func pidColumn() field {
-	return word("pid", "Pid", 70).to(leadTo("Events of this pid", Events, with(inSensor, "process", of("pid"))...))
+	return word("pid", "Pid", 75).to(leadTo("Events of this pid", Events, with(inSensor, "process", of("pid"))...))
 }
 
 func addressColumn(name, title string) field {
@@ -28,16 +29,30 @@ func addressColumn(name, title string) field {
 }
 
 func portColumn(name, title string) field {
-	return state(name, title, ports).wide(110).to(leadTo("Events of this port", Events, "port", of(name)))
+	return state(name, title, ports).wide(115).to(leadTo("Events of this port", Events, "port", of(name)))
 }
 
 func nameColumn(name, title string) field {
 	return word(name, title, 170).to(leadTo("DNS of this name", DNS, "name", of(name)), leadTo("Events of this name", Events, "name", of(name)))
 }
 
-// timeColumn has room for milliseconds.
-func timeColumn(name, title string) field { return word(name, title, 190) }
+func timeColumn(name, title string) field {
+	return field{name: name, title: title, unit: moment, width: 130}
+}
 
-func containerColumn() field { return word("container_id", "Container", 130) }
+// exactTimeColumn tells which of the events of a second came first.
+func exactTimeColumn(name, title string) field {
+	return field{name: name, title: title, unit: exactMoment, width: 155}
+}
+
+func resentColumn() field {
+	return number("retransmits", "Resent", count).judged(levels("text", 100., orange)).wide(75)
+}
+
+func serversColumn() field {
+	return word("asked", "Servers", 130).as("arrayStringConcat(servers, ', ')")
+}
+
+func containerColumn() field { return word("container_id", "Container", 125) }
 
 func userColumn() field { return word("user", "User", 100) }

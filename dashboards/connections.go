@@ -17,7 +17,7 @@ const noSensor = "No heartbeat of these sensors in the six minutes before. Start
 
 func connectionsView() view {
 	turn := func(name, title, sql string) field {
-		return number(name, title, plain).as(sql).to(leadTo("Go to this page", Connections, "page", "${__value.raw}"))
+		return number(name, title, plain).as(sql).judged(linked).to(leadTo("Go to this page", Connections, "page", "${__value.raw}"))
 	}
 	pager := call("connections_pager", "page", page, "page_size", pageSize)
 	busiest := func(title, about, column string, leads field) *Panel {
@@ -27,7 +27,7 @@ func connectionsView() view {
 	shown := func(column string) string {
 		return "replaceRegexpOne(toString(" + column + "), '^::ffff:([0-9.]+)', '\\\\1')"
 	}
-	return view{uid: Connections, title: "Connections", about: "All active TCP connections of the fleet at the end of the time range, by page, with the live flows beside them.",
+	return view{uid: Connections, title: "Connections", about: "All active TCP connections of the fleet at the end of the time range, by page, with the live flows below them.",
 		variables: []*Variable{textVariable("page", "Page", "1", "Which page, from 1; past the end it is the last."), textVariable("page_size", "Rows per page", "100", "1 to 500.")},
 		sections: []section{
 			{"Now", []line{row(4,
@@ -50,16 +50,16 @@ func connectionsView() view {
 					word("name", "Peer", 0).as(shown("remote_address")).to(leadTo("Flows with this address", Flows, "address", of("name")))),
 				busiest("Busiest services", "The ports that are connected to: the local one of inbound connections, the remote one of others (ClickHouse).", "if(direction = 'inbound', local_port, remote_port) AS port",
 					field{name: "name", title: "Port", unit: plain, colors: ports, cell: "color-text"}.as("toString(port)").to(leadTo("Events of this port", Events, "port", of("name")))))}},
-			{"Rows", []line{row(18,
-				table(14, "Active connections", "One page of all TCP connections but LISTEN, TIME_WAIT and CLOSE, with the process that has the socket (ClickHouse, view connections). An empty age is a connection older than the sensor.",
+			{"Rows", []line{
+				row(18, table(24, "Active connections", "One page of all TCP connections but LISTEN, TIME_WAIT and CLOSE, with the process that has the socket (ClickHouse, view connections). An empty age is a connection older than the sensor.",
 					noSensor, call("connections", "page", page, "page_size", pageSize), "ORDER BY sensor_id, session, sequence", 500,
-					sensorColumn().wide(135), staleColumn().wide(55), processColumn().wide(150), state("state", "TCP state", tcpStates), addressColumn("remote_address", "Remote address").wide(125), portColumn("remote_port", "Remote port").wide(105),
-					nameColumn("remote_name", "Remote name").wide(140), number("duration_secs", "Age", seconds).wide(80), state("direction", "Direction", directions).wide(90),
-					addressColumn("local_address", "Local address").wide(140), portColumn("local_port", "Local port").wide(105), number("rtt_secs", "Round trip", seconds).wide(90), number("retransmits", "Retransmits", count).judged(levels("text", 100., orange)), pidColumn(), userColumn(), containerColumn()),
-				table(10, "Active flows", "The TCP flows that live, of the same moment, those with the most bytes first (ClickHouse, view flows). half-closed for long is a peer that forgot to close.",
+					sensorColumn(), processColumn(), state("state", "State", tcpStates).wide(100), state("direction", "Direction", directions).wide(90), addressColumn("remote_address", "Peer"), portColumn("remote_port", "Port"),
+					nameColumn("remote_name", "Name"), number("duration_secs", "Age", seconds).wide(85), number("rtt_secs", "Round trip", seconds).wide(95), resentColumn(), addressColumn("local_address", "Local address").wide(125), portColumn("local_port", "Local port"), staleColumn(),
+					pidColumn().aside(), userColumn().aside(), containerColumn().aside())),
+				row(12, table(24, "Active flows", "The TCP flows that live, of the same moment, those with the most bytes first, at most 200 (ClickHouse, view flows). half-closed for long is a peer that forgot to close.",
 					noFlows, call("flows"), "ORDER BY ifNull(bytes_sent, 0) + ifNull(bytes_received, 0) DESC, sensor_id, session, sequence", 200,
-					sensorColumn().wide(125), processColumn().wide(125), state("state", "State", flowStates).wide(90), addressColumn("destination_address", "To").wide(115), portColumn("destination_port", "Port").wide(100),
-					number("bytes_sent", "Sent", size).wide(80), number("bytes_received", "Received", size).wide(85), addressColumn("source_address", "From").wide(130), number("duration_secs", "Age", seconds).wide(80), nameColumn("remote_name", "Name").wide(150)))}},
+					sensorColumn(), processColumn(), state("state", "State", flowStates), state("direction", "Direction", directions).wide(90), addressColumn("source_address", "From"), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("remote_name", "Name"),
+					number("bytes_sent", "Sent", size), number("bytes_received", "Received", size), number("duration_secs", "Age", seconds), number("rtt_secs", "Round trip", seconds).wide(95), staleColumn()))}},
 		}}
 }
 

@@ -58,7 +58,7 @@ const database = "netview"
 
 // overTime are the views of a window of time; the others are of a moment.
 var overTime = map[string]bool{"completed_flows": true, "events_search": true, "top_talkers": true, "failed_connects": true,
-	"names_of_address": true, "dns_failures": true, "dns_names": true, "disruptions": true}
+	"names_of_address": true, "dns_failures": true, "dns_names": true, "disruptions": true, "telecom_by_sensor": true}
 
 // An address that is none, and a port that is none, find nothing; the views would
 // refuse them with an error. Empty they are not looked at.
@@ -85,9 +85,6 @@ var (
 	byName    = "(" + typed("name") + " = '' OR " + isName("remote_name") + " OR " + isName("name") + ")"
 	byState   = "(" + picked("state") + " = '' OR final_state IN splitByChar(',', " + picked("state") + "))"
 )
-
-// byBinary is byProcess where a view has no more than the path.
-var byBinary = "(" + typed("process") + " = '' OR binary = " + typed("process") + " OR endsWith(binary, concat('/', " + typed("process") + ")))"
 
 // addressRange are the first and last address of the filter, as IPv6.
 var addressRange = "IPv6CIDRToRange(toIPv6OrDefault(" + addressHalves + "[1]), toUInt8(if(length(" + addressHalves + ") = 1, 128," +

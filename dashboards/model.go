@@ -116,6 +116,8 @@ type Panel struct {
 
 	// links of fields, until it is known what the dashboard's variables are.
 	links map[string][]lead
+	// behind is how many of a table's columns need not be seen at once.
+	behind int
 }
 
 // GridPos is in columns of 24 and rows of 30 pixels.
@@ -158,6 +160,7 @@ type Field struct {
 	DisplayName string         `json:"displayName,omitempty"`
 	Min         *float64       `json:"min,omitempty"`
 	Max         *float64       `json:"max,omitempty"`
+	Decimals    *int           `json:"decimals,omitempty"`
 	Color       *Color         `json:"color,omitempty"`
 	Thresholds  *Thresholds    `json:"thresholds,omitempty"`
 	Mappings    []Mapping      `json:"mappings"`

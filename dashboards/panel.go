@@ -33,6 +33,12 @@ func promql(legend, expr string) *Target {
 	return &Target{Datasource: prometheusSource, EditorMode: "code", Range: true, LegendFormat: legend, Expr: strings.ReplaceAll(expr, "$SENSOR", matcher)}
 }
 
+// topTen are the series of an expression that were the highest at some time of the
+// range: the same ones in all of it, which topk alone would choose anew at each step.
+func topTen(expr string) string {
+	return expr + " and topk(10, max_over_time((" + expr + ")[$__range:$__interval] @ end()))"
+}
+
 const matcher = `sensor_id=~"$sensor"`
 
 // instant is promql at the end of the time range alone.
@@ -53,9 +59,10 @@ type field struct {
 	colors     named
 	thresholds *Thresholds
 	// cell is how a table shows it: auto, color-text, color-background or gauge.
-	cell   string
-	hidden bool
-	leads  []lead
+	cell     string
+	behind   bool
+	decimals *int
+	leads    []lead
 }
 
 func (f field) titled(title string) field  { f.title = title; return f }
@@ -63,6 +70,11 @@ func (f field) as(sql string) field        { f.sql = sql; return f }
 func (f field) wide(width int) field       { f.width = width; return f }
 func (f field) to(leads ...lead) field     { f.leads = leads; return f }
 func (f field) judged(t *Thresholds) field { f.thresholds = t; return f }
+func (f field) exact(decimals int) field   { f.decimals = &decimals; return f }
+
+// aside is for columns that one may have to scroll to: the others fit into the panel
+// on a screen of 1600 pixels.
+func (f field) aside() field { f.behind = true; return f }
 
 func (f field) selected() string {
 	if f.sql == "" || f.sql == f.name {
@@ -98,11 +110,20 @@ func gauge(name, title, unit string) field {
 	return field{name: name, title: title, unit: unit, width: 140, cell: "gauge"}
 }
 
+// headerWidth is what a title takes, in pixels, and filterWidth the mark beside it that
+// opens a filter.
+func headerWidth(title string) int { return 14 + 7*len([]rune(title)) }
+
+const filterWidth = 20
+
 func (f field) override(table bool) Override {
 	o := Override{Matcher: Matcher{"byName", f.name}}
 	set := func(id string, value any) { o.Properties = append(o.Properties, Property{id, value}) }
 	set("displayName", f.title)
 	set("unit", f.unit)
+	if f.decimals != nil {
+		set("decimals", *f.decimals)
+	}
 	if f.colors != nil {
 		set("mappings", f.colors.mappings())
 	}
@@ -113,6 +134,7 @@ func (f field) override(table bool) Override {
 	case f.cell == "gauge":
 		set("color", Color{Mode: "continuous-BlPu"})
 		set("min", 0)
+		set("fieldMinMax", true) // else the bars are parts of the table's largest number; from Grafana 10.2 on
 	}
 	if !table {
 		return o
@@ -120,6 +142,9 @@ func (f field) override(table bool) Override {
 	set("noValue", "–") // the panel's own is for an empty table
 	if f.width > 0 {
 		set("custom.width", f.width)
+	}
+	if number := f.colors == nil && f.unit != plain; !number && (f.width == 0 || f.width >= headerWidth(f.title)+filterWidth) {
+		set("custom.filterable", true)
 	}
 	cell := f.cell
 	if cell == "" && f.thresholds != nil {
@@ -131,9 +156,6 @@ func (f field) override(table bool) Override {
 	case "":
 	default:
 		set("custom.cellOptions", map[string]any{"type": cell})
-	}
-	if f.hidden {
-		set("custom.hidden", true)
 	}
 	return o
 }
@@ -156,6 +178,9 @@ func (p *Panel) look(table bool, fields []field) {
 		if len(f.leads) > 0 {
 			p.links[f.name] = f.leads
 		}
+		if f.behind {
+			p.behind++
+		}
 	}
 }
 
@@ -171,6 +196,12 @@ func numbers(width int, title, about, empty, source string, fields ...field) *Pa
 	p := newPanel("stat", title, about, empty, width)
 	p.ask(sql(selected(fields) + "\nFROM " + source + "\nLIMIT 1"))
 	p.statOptions(fields)
+	return p
+}
+
+// texts are numbers that are words.
+func (p *Panel) texts() *Panel {
+	p.Options.(map[string]any)["reduceOptions"].(map[string]any)["fields"] = "/.*/"
 	return p
 }
 
@@ -203,8 +234,11 @@ func graph(width int, title, about, empty, unit string, colors named, targets ..
 	p.FieldConfig.Defaults.Unit, p.FieldConfig.Defaults.Min, p.FieldConfig.Defaults.Color = unit, &zero, &Color{Mode: "palette-classic"}
 	p.FieldConfig.Defaults.Custom = map[string]any{"drawStyle": "line", "lineWidth": 1, "fillOpacity": 8, "gradientMode": "none", "showPoints": "never", "spanNulls": 90_000,
 		"lineInterpolation": "linear", "stacking": map[string]any{"mode": "none", "group": "A"}, "axisSoftMin": 0}
-	p.Options = map[string]any{"legend": map[string]any{"displayMode": "table", "placement": "right", "showLegend": true, "calcs": []string{"lastNotNull", "max"}},
-		"tooltip": map[string]any{"mode": "multi", "sort": "desc", "hideZeros": true}}
+	legend := map[string]any{"displayMode": "table", "placement": "right", "showLegend": true, "calcs": []string{"lastNotNull", "max"}}
+	if width < 12 { // a table would leave no room for the lines
+		legend = map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}}
+	}
+	p.Options = map[string]any{"legend": legend, "tooltip": map[string]any{"mode": "multi", "sort": "desc", "hideZeros": true}}
 	for _, s := range colors {
 		o := Override{Matcher: Matcher{"byName", s.value}, Properties: []Property{{"color", Color{Mode: "fixed", FixedColor: s.color}}}}
 		if s.text != "" {
@@ -213,6 +247,25 @@ func graph(width int, title, about, empty, unit string, colors named, targets ..
 		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, o)
 	}
 	return p
+}
+
+// many is a graph of more series than there are colours to fill with.
+func (p *Panel) many() *Panel {
+	p.FieldConfig.Defaults.Custom["fillOpacity"] = 0
+	return p
+}
+
+// upTo keeps the axis from ending below a value, so that little looks like little.
+func (p *Panel) upTo(value float64) *Panel {
+	p.FieldConfig.Defaults.Custom["axisSoftMax"] = value
+	return p
+}
+
+// warnedAt draws a line at the value from which on it is bad.
+func (p *Panel) warnedAt(value float64) *Panel {
+	p.FieldConfig.Defaults.Thresholds = levels(green, value, red)
+	p.FieldConfig.Defaults.Custom["thresholdsStyle"] = map[string]any{"mode": "dashed"}
+	return p.upTo(value)
 }
 
 // stacked is a graph whose series add up.
@@ -228,13 +281,15 @@ func (p *Panel) stacked() *Panel {
 func (p *Panel) bars() *Panel {
 	p.stacked()
 	p.FieldConfig.Defaults.Custom["drawStyle"], p.FieldConfig.Defaults.Custom["fillOpacity"] = "bars", 80
-	p.Options.(map[string]any)["legend"].(map[string]any)["calcs"] = []string{"sum", "max"}
-	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{"byName", "other"}, []Property{{"color", Color{Mode: "fixed", FixedColor: grey}}}})
+	legend := p.Options.(map[string]any)["legend"].(map[string]any)
+	if legend["calcs"] = []string{"sum"}; legend["displayMode"] == "table" {
+		legend["calcs"] = []string{"sum", "max"}
+	}
 	return p
 }
 
-// perInterval counts what happened, a series for each value of a column; what is
-// none of them is other.
+// perInterval counts what happened, a series for each value of a column; other is
+// what is none of them.
 func perInterval(column string, values []string, source string) *Target {
 	return series(pivot("$__timeInterval(timestamp) AS time", column, values) + "\nFROM " + source + "\nGROUP BY time\nORDER BY time\nLIMIT 11000")
 }
@@ -242,9 +297,12 @@ func perInterval(column string, values []string, source string) *Target {
 func pivot(time, column string, values []string) string {
 	list := []string{time}
 	for _, v := range values {
-		list = append(list, fmt.Sprintf("countIf(%s = '%s') AS `%s`", column, v, v))
+		is := fmt.Sprintf("= '%s'", v)
+		if v == other {
+			is = "NOT IN ('" + strings.Join(values, "', '") + "')"
+		}
+		list = append(list, fmt.Sprintf("countIf(%s %s) AS `%s`", column, is, v))
 	}
-	list = append(list, fmt.Sprintf("countIf(%s NOT IN ('%s')) AS other", column, strings.Join(values, "', '")))
 	return "SELECT\n    " + strings.Join(list, ",\n    ")
 }
 
@@ -261,8 +319,23 @@ func ranking(width int, title, about, empty, unit string, leads []lead, targets 
 	return p
 }
 
+// judged bars have the colours of levels.
+func (p *Panel) judged(t *Thresholds) *Panel {
+	p.FieldConfig.Defaults.Color, p.FieldConfig.Defaults.Thresholds = &Color{Mode: "thresholds"}, t
+	return p
+}
+
+// outlierFrom is for scores that are unusual from a value on; that is half a bar, so
+// that a quiet fleet looks quiet.
+func (p *Panel) outlierFrom(score float64) *Panel {
+	most, decimals := 2*score, 1
+	p.FieldConfig.Defaults.Max, p.FieldConfig.Defaults.Decimals = &most, &decimals
+	return p.judged(levels(blue, score, orange))
+}
+
 // table is rows of ClickHouse. The source is what stands after FROM; the limit is
-// part of every query.
+// part of every query. The column without a width takes what the others leave. Grafana
+// counts those aside, too, which would leave it nothing: there it is set.
 func table(width int, title, about, empty, source, order string, limit int, fields ...field) *Panel {
 	p := newPanel("table", title, about, empty, width)
 	query := selected(fields) + "\nFROM " + source
@@ -270,11 +343,23 @@ func table(width int, title, about, empty, source, order string, limit int, fiel
 		query += "\n" + order
 	}
 	p.ask(sql(fmt.Sprintf("%s\nLIMIT %d", query, limit)))
-	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true, "inspect": false}
+	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": false, "inspect": false}
+	if fields[len(fields)-1].behind {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.width == 0 })
+		fields[i].width = room(width)
+		for j, f := range fields {
+			if j != i && !f.behind {
+				fields[i].width -= f.width
+			}
+		}
+	}
 	p.Options = map[string]any{"showHeader": true, "frameIndex": 0, "cellHeight": "sm"}
 	p.look(true, fields)
 	return p
 }
+
+// room is what a table has for its columns, in pixels, in a window of 1600.
+func room(width int) int { return 66*width - 28 }
 
 // section is a heading with its lines of panels.
 type section struct {

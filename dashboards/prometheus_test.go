@@ -132,8 +132,8 @@ type graphLine struct {
 var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
 
 // without are the panels that need more than sensors of a minute: a history, more
-// time, or a collector.
-var without = []string{"From their own history", "Records", "Answers", "Time of a commit", "Telecom listeners"}
+// time, an alert, or a collector.
+var without = []string{"From their own history", "Records", "Answers", "Time of a commit", "Telecom listeners", "Alerts that fire"}
 
 // TestPrometheusQueries asks everything that the dashboards ask of Prometheus, of
 // all sensors, one, several and none, where there is data and where there is not.
@@ -158,6 +158,7 @@ func TestPrometheusQueries(t *testing.T) {
 				}
 				name := d.UID + ": " + p.Title
 				data := opened(d, began, time.Now())
+				data.Interval = time.Second // as often as it is scraped
 				empty := opened(d, began.Add(-48*time.Hour), began.Add(-47*time.Hour))
 				get := func(what string, v standin.View) (lines []graphLine) {
 					expr, err := v.PromQL(target.Expr)

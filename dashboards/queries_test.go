@@ -3,6 +3,7 @@ package dashboards
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -168,7 +169,11 @@ func (q asked) check(f frame) (wrong []string) {
 		if !known {
 			wrong = append(wrong, fmt.Sprintf("%s is %s, which no cell shows", column, f.types[i]))
 		}
-		if unit := q.units[column]; unit != "" && unit != plain && !numeric {
+		if unit := q.units[column]; unit == moment || unit == exactMoment {
+			if !strings.HasPrefix(kind, "DateTime") {
+				wrong = append(wrong, fmt.Sprintf("%s is %s, and no time", column, f.types[i]))
+			}
+		} else if unit != "" && unit != plain && !numeric {
 			wrong = append(wrong, fmt.Sprintf("%s is %s and has the unit %s", column, f.types[i], unit))
 		}
 		if q.target.QueryType == "timeseries" && i > 0 && !numeric {
@@ -212,7 +217,7 @@ func stored(t *testing.T) (reader driver.Conn, from, to time.Time) {
 	const beats = 120
 	to = time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
 	from = to.Add(-time.Hour)
-	f := fleet.Fleet{Seed: 7, Sensors: 12, Connections: 20, Short: 4, Start: to.Add(-beats * 15 * time.Second), Interval: 15 * time.Second, Stories: true}
+	f := fleet.Fleet{Seed: 38, Sensors: 12, Connections: 20, Short: 4, Start: to.Add(-beats * 15 * time.Second), Interval: 15 * time.Second, Stories: true}
 	if err := f.Inside(t.Context(), connect(engine.Writer), database, 1, beats, func(int) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +239,17 @@ func stored(t *testing.T) (reader driver.Conn, from, to time.Time) {
 	heartbeat("host-1", other, 1, 15*time.Second)
 	heartbeat("host-1", other, 2, 5*time.Second)
 	heartbeat("silent", uuid.New(), 1, 3*time.Minute)
+	// A host of GTP-U that lost one of two sockets.
+	upf := uuid.New()
+	gtpu := func(sequence, number uint64, age time.Duration) {
+		records = append(records, &event.Listener{Envelope: event.Envelope{Resource: event.Resource{SensorID: "upf", Session: upf}, Sequence: sequence, Timestamp: to.Add(-age)},
+			Heartbeat: number, Transport: "udp", Family: "ipv4", LocalAddress: netip.IPv4Unspecified(), LocalPort: 2152})
+	}
+	gtpu(1, 1, 10*time.Minute)
+	gtpu(2, 1, 10*time.Minute)
+	heartbeat("upf", upf, 1, 10*time.Minute)
+	gtpu(3, 2, 10*time.Second)
+	heartbeat("upf", upf, 2, 10*time.Second)
 	if err := store.Commit(t.Context(), func(b *clickhouse.Batch) {
 		for _, e := range records {
 			b.Add(e)
@@ -256,6 +272,15 @@ func TestQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, q := range clickhouseQueries() {
+		if q.name == "Telecom ports by sensor" {
+			query, err := pick(opened(q.dashboard, from, to), "sensor", "upf").SQL(q.target.RawSQL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err := ask(reader, query); err != nil || !slices.Equal(f.rows, []string{"upf\t2152\t1 of 2"}) {
+				t.Errorf("%s: %q, %v, want that one of two sockets is left", q.name, f.rows, err)
+			}
+		}
 		t.Run(q.dashboard.UID+"/"+q.name, func(t *testing.T) {
 			data := opened(q.dashboard, from, to)
 			empty := opened(q.dashboard, from.AddDate(-1, 0, 0), to.AddDate(-1, 0, 0))
@@ -286,7 +311,7 @@ func TestQueries(t *testing.T) {
 					t.Errorf("no rows where there is data")
 				}
 				// What is always there, as a pager, says so about nothing, too.
-				if always := strings.Contains(q.target.RawSQL, "connections_pager") || strings.Contains(q.target.RawSQL, "telecom_ports"); name == "empty" && (len(all.rows) > 0) != always {
+				if always := strings.Contains(q.target.RawSQL, "connections_pager") || strings.HasPrefix(q.name, "Telecom ports (UDP)"); name == "empty" && (len(all.rows) > 0) != always {
 					t.Errorf("%d rows where there is no data", len(all.rows))
 				}
 			}

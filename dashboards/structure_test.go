@@ -93,6 +93,47 @@ func TestPanels(t *testing.T) {
 	}
 }
 
+// TestTables: what one wants to see stands in the panel, not to the right of it, and
+// headers are whole.
+func TestTables(t *testing.T) {
+	for _, d := range All() {
+		for _, p := range d.Panels {
+			if p.Type != "table" {
+				continue
+			}
+			columns := p.FieldConfig.Overrides
+			taken, free := 0, 0
+			for i, o := range columns {
+				width, title := 0, ""
+				for _, property := range o.Properties {
+					switch property.ID {
+					case "custom.width":
+						width = property.Value.(int)
+					case "displayName":
+						title = property.Value.(string)
+					}
+				}
+				if width > 0 && width < headerWidth(title) {
+					t.Errorf("%s: %s: %q takes %d pixels and has %d", d.UID, p.Title, title, headerWidth(title), width)
+				}
+				if i >= len(columns)-p.behind {
+					continue
+				}
+				if width == 0 {
+					free++
+				}
+				taken += width
+			}
+			switch left := room(p.GridPos.W) - taken; {
+			case p.behind == 0 && (free != 1 || left < 150):
+				t.Errorf("%s: %s: %d columns have %d pixels together", d.UID, p.Title, free, left)
+			case p.behind > 0 && (free != 0 || left != 0):
+				t.Errorf("%s: %s: the columns that are not aside leave %d pixels", d.UID, p.Title, left)
+			}
+		}
+	}
+}
+
 func (d *Dashboard) variable(name string) *Variable {
 	if i := slices.IndexFunc(d.Templating.List, func(v *Variable) bool { return v.Name == name }); i >= 0 {
 		return d.Templating.List[i]
@@ -290,7 +331,7 @@ func TestPromQL(t *testing.T) {
 	known := knownMetrics(t)
 	for _, d := range All() {
 		check := func(name, text string) {
-			plain := strings.NewReplacer(matcher, "", `sensor_id=~"$sensor|"`, "", "[$__rate_interval]", "[1m]").Replace(text)
+			plain := strings.NewReplacer(matcher, "", `sensor_id=~"$sensor|"`, "", "[$__rate_interval]", "[1m]", "[$__range:$__interval]", "[1h:1m]", "[$__range]", "[1h]").Replace(text)
 			if strings.Contains(plain, "$") {
 				t.Errorf("%s: a variable in a form that is not escaped: %s", name, text)
 			}

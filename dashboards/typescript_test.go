@@ -21,7 +21,7 @@ import * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/pane
 type Plain<T> = T extends string ? ` + "`${T}`" + ` : T extends (infer U)[] ? Plain<U>[] : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
 type Annotation = Plain<AnnotationQuery<DataQuery & Record<string, unknown>>> & { titleFormat?: string; textFormat?: string; tagKeys?: string }; // of Prometheus
 type Board = Omit<Plain<Dashboard>, 'annotations'> & { annotations: { list: Annotation[] } };
-type Look = Partial<Plain<Omit<FieldConfig, 'custom'>>>;
+type Look = Partial<Plain<Omit<FieldConfig, 'custom'>>> & { fieldMinMax?: boolean }; // only the newer forms of dashboards have its type
 `
 
 // typescript is a program in which everything that the dashboards set has its type.

@@ -131,13 +131,16 @@ func TestPrometheus(t *testing.T) {
 // TestPicture: a picture of a dashboard whose panels are all drawn, but the one without
 // a server.
 func TestPicture(t *testing.T) {
-	const page = "../../var/preview"
-	if _, err := os.Stat(filepath.Join(page, "page.js")); err != nil {
-		t.Skip("the page is not bundled (`make pictures` does)")
-	}
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no Chromium to draw with: %v (apt-get install chromium)", err)
+	}
+	page := os.Getenv("NETVIEW_PREVIEW")
+	if page == "" {
+		page = "../../var/preview"
+	}
+	if _, err := os.Stat(filepath.Join(page, "page.js")); err != nil {
+		t.Skipf("the page is not bundled: %v (`make preview-page` does)", err)
 	}
 	o := options{dashboards: []string{"testdata/sample.json"}, out: t.TempDir(), page: page, chromium: chromium, width: 1000, length: time.Hour, variables: map[string]string{"n": "~^[12]$"}, sources: *asked(t)}
 	if err := o.run(t.Context()); err != nil {

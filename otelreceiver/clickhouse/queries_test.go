@@ -201,6 +201,7 @@ func TestViewsOfSnapshots(t *testing.T) {
 			flow(sensor, age, event.FlowEstablished), flow(sensor, age, event.FlowHalfClosed), heartbeat(sensor, age))
 	}
 	store.commit(t, listener("a", time.Second, "tcp", "0.0.0.0", 80)) // the heartbeat is still to come
+	store.commit(t, listener("a", 10*time.Minute, "udp", "0.0.0.0", 2152), listener("a", 10*time.Minute, "udp", "192.0.2.1", 2152))
 	failed := &event.NetworkConnect{Envelope: envelope("a", time.Minute), Result: "refused", Ends: event.Ends{Transport: "tcp", Family: "ipv4",
 		SourceAddress: netip.MustParseAddr("192.0.2.1"), DestinationAddress: netip.MustParseAddr("192.0.2.2"), DestinationPort: 25}}
 	store.commit(t, failed)
@@ -217,6 +218,8 @@ func TestViewsOfSnapshots(t *testing.T) {
 		{"SELECT concat(toString(local_port), ' ', service, ' ', toString(listeners), ' ', toString(sensors)) FROM netview.telecom_ports(sensor_id = '', at = %s)",
 			[]string{"1812 radius 1 ['a']", "1813 radius_accounting 1 ['a']", "2152 gtp_u 1 ['a']", "8805 pfcp 1 ['a']", "9899 sctp_over_udp 1 ['a']"}},
 		{"SELECT concat(toString(local_port), ' ', toString(listeners)) FROM netview.telecom_ports(sensor_id = 'nobody', at = %s)", []string{"1812 0", "1813 0", "2152 0", "8805 0", "9899 0"}},
+		{"SELECT concat(sensor_id, ' ', service, ' ', ifNull(toString(listeners), '-'), ' of ', toString(most), ' ', toString(stale)) FROM netview.telecom_by_sensor(sensor_id = '', since = %[1]s - INTERVAL 1 HOUR, until = %[1]s) WHERE local_port = 2152",
+			[]string{"a gtp_u 1 of 2 0", "gone gtp_u - of 1 1", "stale gtp_u - of 1 1"}},
 		{"SELECT concat(sensor_id, ' ', source_address, ' ', destination_address, ' ', state, ' ', toString(bytes_sent), ' ', toString(isNull(bytes_received)), ' ', toString(duration_secs)) FROM netview.flows(sensor_id = '', at = %s) WHERE NOT stale",
 			[]string{"a 192.0.2.7 2001:db8::1 established 7 1 1.5", "a 192.0.2.7 2001:db8::1 half-closed 7 1 1.5"}},
 		{"SELECT concat(sensor_id, ' ', toString(stale), ' ', toString(age_secs), ' ', toString(connections), ' ', toString(udp_listeners), ' ', toString(flows), ' ', toString(lost), ' ', toString(failed_connects), ' ', toString(round(events_per_second * 300))) FROM netview.summary(sensor_id = '', at = %s)",
@@ -324,14 +327,22 @@ func TestDNSViews(t *testing.T) {
 	)
 	reader := connect(t, ch, engine.Reader)
 	window := fmt.Sprintf("sensor_id = '', since = %s, until = %s, limit = 500", moment(now.Add(-time.Hour)), moment(now))
+	asked := func(process, name string) string {
+		return "process = '" + process + "', name = '" + name + "', " + window
+	}
 	for _, tt := range []struct {
 		query string
 		want  []string
 	}{
-		{"SELECT concat(kind, ' ', name, ' ', failure, ' ', toString(failures), ' ', ifNull(toString(transmissions), '-'), ' ', toString(servers)) FROM netview.dns_failures(" + window + ")",
+		{"SELECT concat(kind, ' ', name, ' ', failure, ' ', toString(failures), ' ', ifNull(toString(transmissions), '-'), ' ', toString(servers)) FROM netview.dns_failures(" + asked("", "") + ")",
 			[]string{"dns_query bad.example NXDOMAIN 2 4 ['192.0.2.53']", "dns_lookup bad.example EAI_NONAME 1 - []", "dns_query bad.example no_answer 1 2 ['192.0.2.53']"}},
-		{"SELECT concat(name, ' ', toString(queries), ' ', toString(failed), ' ', toString(unanswered), ' ', ifNull(toString(latency_p95_secs), '-')) FROM netview.dns_names(" + window + ")",
+		{"SELECT concat(name, ' ', toString(queries), ' ', toString(failed), ' ', toString(unanswered), ' ', ifNull(toString(latency_p95_secs), '-')) FROM netview.dns_names(" + asked("", "") + ")",
 			[]string{"bad.example 3 2 1 0.001", "good.example 2 0 0 0.03", "cut.example 1 0 0 -"}},
+		{"SELECT name FROM netview.dns_names(" + asked("app", "Cut.example.") + ")", []string{"cut.example"}},
+		{"SELECT name FROM netview.dns_names(" + asked("/bin/app", "example") + ")", []string{"bad.example", "good.example", "cut.example"}},
+		{"SELECT name FROM netview.dns_names(" + asked("", "xample") + ")", nil},
+		{"SELECT concat(name, ' ', failure) FROM netview.dns_failures(" + asked("app", "bad.example") + ")", []string{"bad.example NXDOMAIN", "bad.example EAI_NONAME", "bad.example no_answer"}},
+		{"SELECT name FROM netview.dns_failures(" + asked("ap", "") + ")", nil},
 		{"SELECT concat(address, ' ', name, ' ', toString(kinds), ' ', toString(events), ' ', toString(binaries)) FROM netview.names_of_address(address = '', " + window + ")",
 			[]string{"2001:db8::1 good.example ['dns_lookup'] 1 ['/bin/app']", "203.0.113.1 good.example ['dns_lookup','dns_query','dns_resolution'] 3 ['/bin/app']", "203.0.113.2 good.example ['dns_query'] 1 ['/bin/app']"}},
 		{"SELECT concat(address, ' ', name) FROM netview.names_of_address(address = '2001:db8::1', " + window + ")", []string{"2001:db8::1 good.example"}},

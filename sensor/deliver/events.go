@@ -44,6 +44,9 @@ type part struct {
 	reader  *segmentReader
 	bytes   int64
 	began   time.Time // when its first entry was appended
+	// oldest is when the first entry that is not settled was appended, or the one
+	// before it: where none waited, it is exact.
+	oldest time.Time
 
 	entries int // that it has
 	taken   int // by senders, in order
@@ -179,6 +182,9 @@ func (l *eventLane) scan(p *part, found func(*header)) error {
 		p.bytes += int64(len(record))
 		found(&e.header)
 		if p.entries > p.settled {
+			if p.oldest.IsZero() {
+				p.oldest = e.Appended
+			}
 			p.rest.add(&e.header)
 		}
 	}
@@ -251,6 +257,9 @@ func (l *eventLane) remember(e *entry) {
 func (p *part) put(e *entry, bytes int64) {
 	if p.entries == 0 {
 		p.began = e.Appended
+	}
+	if p.done == p.entries {
+		p.oldest = e.Appended
 	}
 	p.entries++
 	p.bytes += bytes
@@ -368,6 +377,9 @@ func (l *eventLane) settle(t *ticket) {
 		}
 		delete(p.early, p.settled)
 		p.settled, p.mark = p.settled+1, end
+	}
+	if t.position < p.settled && t.Appended.After(p.oldest) {
+		p.oldest = t.Appended
 	}
 	l.sweep()
 }
@@ -487,13 +499,13 @@ func (l *eventLane) onlyInMemory() bool {
 }
 
 // waiting is how many records are not settled, and when the oldest of them was
-// appended; of a part of which some are settled, when its first was.
+// appended.
 func (l *eventLane) waiting() (records uint64, oldest time.Time) {
 	records = l.sending
 	for _, p := range l.parts {
 		records += sum(p.rest.kinds)
 		if p.done < p.entries && oldest.IsZero() {
-			oldest = p.began
+			oldest = p.oldest
 		}
 	}
 	return records, oldest

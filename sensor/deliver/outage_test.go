@@ -270,3 +270,41 @@ func TestPermanent(t *testing.T) {
 		}
 	}
 }
+
+// TestOldestOfWhatWaits: what arrived does not count for what waits in the same part.
+func TestOldestOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	c := startCollector(t, "grpc", "")
+	var away atomic.Bool
+	c.answer = func(int, plog.Logs) (int64, error) {
+		if away.Load() {
+			return 0, status.Error(codes.Unavailable, "it is away")
+		}
+		return 0, nil
+	}
+	o := options(t, c.endpoint)
+	q := open(t, o)
+	stop := run(t, q)
+	waiting := func() event.Lane { return q.Status().Events }
+	q.AppendEvents(flows(3))
+	eventually(t, "the first events acknowledged", func() bool {
+		return q.Status().Delivered[event.KindNetworkFlow] == 3 && waiting().Oldest.IsZero()
+	})
+	away.Store(true)
+	before := time.Now()
+	q.AppendEvents(flows(2))
+	eventually(t, "the next events wait", func() bool { return waiting().Records == 2 })
+	oldest := waiting().Oldest
+	if oldest.Before(before) {
+		t.Errorf("the oldest that waits is said to be of %v, want after %v", oldest, before)
+	}
+
+	// So it is after a restart, by what is on the disk.
+	stop()
+	q = open(t, o)
+	run(t, q)
+	eventually(t, "they still wait", func() bool { return waiting().Records == 2 })
+	if again := waiting().Oldest; !again.Equal(oldest) {
+		t.Errorf("after a restart the oldest that waits is of %v, want %v", again, oldest)
+	}
+}

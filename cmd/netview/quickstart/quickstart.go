@@ -323,9 +323,9 @@ func (r *run) announce() {
 	o := &r.options
 	fmt.Fprintf(r.out, `
 netview is running.
-  metrics        http://%s/metrics
+  metrics        http://%s/metrics  of the collector http://%s/metrics
   OTLP           grpc://%s  http://%s/v1/logs
-`, o.Metrics, o.GRPC, o.HTTP)
+`, o.Metrics, o.CollectorMetrics, o.GRPC, o.HTTP)
 	if o.Demo {
 		fmt.Fprintf(r.out, "  generated      http://%s/metrics of %d sensors that do not exist; their records of the last hour are on their way\n", o.DemoMetrics, demoSensors)
 	}
@@ -340,7 +340,7 @@ netview is running.
 	} else {
 		fmt.Fprintf(r.out, "  ClickHouse     the server of %s, database %s\n", dsn.Writer, r.server.database)
 	}
-	fmt.Fprintf(r.out, "  logs           %s\n  queries\n    %s\n", filepath.Join(o.State, "log"), r.queryCommand())
+	fmt.Fprintf(r.out, "  dashboards     docs/dashboards.md, for Grafana and Prometheus\n  logs           %s\n  queries\n    %s\n", filepath.Join(o.State, "log"), r.queryCommand())
 	for _, query := range queries {
 		query = fmt.Sprintf(query, r.server.database)
 		if r.server.embedded {

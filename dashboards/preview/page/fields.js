@@ -3,8 +3,8 @@ import { applyFieldOverrides, createDataFrame, FieldConfigOptionsRegistry } from
 import { theme } from './element.js';
 
 // The options that Grafana's registries have; the panels' own are under custom.
-const common = ['displayName', 'unit', 'min', 'max', 'decimals', 'noValue', 'color', 'thresholds', 'mappings', 'links', 'filterable'];
-const custom = ['width', 'align', 'cellOptions', 'hidden', 'drawStyle', 'lineWidth', 'fillOpacity', 'stacking', 'axisSoftMin', 'axisPlacement', 'spanNulls', 'showPoints', 'lineStyle', 'transform', 'hideFrom', 'barAlignment'];
+const common = ['displayName', 'unit', 'min', 'max', 'decimals', 'noValue', 'color', 'thresholds', 'mappings', 'links', 'filterable', 'fieldMinMax'];
+const custom = ['width', 'align', 'cellOptions', 'hidden', 'drawStyle', 'lineWidth', 'fillOpacity', 'stacking', 'axisSoftMin', 'axisSoftMax', 'thresholdsStyle', 'axisPlacement', 'spanNulls', 'showPoints', 'lineStyle', 'transform', 'hideFrom', 'barAlignment'];
 
 const option = (id, isCustom) => ({ id: isCustom ? 'custom.' + id : id, path: id, name: id, isCustom, editor: () => null, override: () => null, process: (value) => value, shouldApply: () => true, settings: {} });
 

@@ -49,19 +49,22 @@ function spanned(times, values, spanNulls) {
 }
 
 function drawLegend(series, legend) {
-  const table = legend.displayMode === 'table';
   const line = (name, cells, first) => element('tr', name, [element('td', 'name', first), ...cells.map((c) => element('td', 'calc', c))]);
-  const head = table ? [line('head', legend.calcs.map((c) => labels[c] || c), 'Name')] : [];
-  const lines = series.map(({ field, name, color }) => {
+  const entries = series.map(({ field, name, color }) => {
     const mark = element('i', '');
     mark.style.background = color;
     const calcs = reduceField({ field, reducers: legend.calcs });
-    return line('', legend.calcs.map((c) => formattedValueToString(field.display(calcs[c]))), [mark, name]);
+    return { first: [mark, name], values: legend.calcs.map((c) => formattedValueToString(field.display(calcs[c]))) };
   });
-  return element('div', 'legends', element('table', '', [...head, ...lines]));
+  if (legend.displayMode === 'list') {
+    const text = ({ first, values }) => [...first, ...values.map((v, i) => element('span', 'calc', ` ${label(legend.calcs[i])}: ${v}`))];
+    return element('div', 'legends list', entries.map((e) => element('span', 'entry', text(e))));
+  }
+  return element('div', 'legends', element('table', '', [line('head', legend.calcs.map(label), 'Name'), ...entries.map((e) => line('', e.values, e.first))]));
 }
 
 const labels = { lastNotNull: 'Last *', max: 'Max', mean: 'Mean', min: 'Min', sum: 'Total' };
+const label = (calc) => labels[calc] || calc;
 
 function plot(canvas, panel, time, series) {
   const stacked = series.some((s) => s.custom.stacking?.mode === 'normal');
@@ -70,6 +73,7 @@ function plot(canvas, panel, time, series) {
   const axis = { stroke: theme.colors.text.secondary, font: '12px Inter, sans-serif', grid: { stroke: theme.colors.border.weak, width: 1 }, ticks: { show: false } };
   const highest = Math.max(0, ...drawn.flat().filter((v) => v != null));
   const softMin = series[0].custom.axisSoftMin;
+  const softMax = series[0].custom.axisSoftMax ?? 0;
   const { min, max } = panel.fieldConfig.defaults;
   new uPlot(
     {
@@ -78,16 +82,19 @@ function plot(canvas, panel, time, series) {
       legend: { show: false },
       cursor: { show: false },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
-      scales: { x: { range: [data.from / 1000, data.to / 1000] }, y: { range: (u, low, high) => uPlot.rangeNum(min ?? Math.min(low ?? 0, softMin ?? low ?? 0), max ?? Math.max(high ?? 0, highest || 1), { min: { pad: 0, soft: softMin ?? 0, mode: 1 }, max: { pad: 0.1 } }) } },
-      axes: [{ ...axis, size: 26, values: (u, splits) => splits.map((s) => new Date(s * 1000).toISOString().slice(11, 16)) }, { ...axis, size: 64, values: (u, splits) => splits.map(format) }],
+      scales: { x: { range: [data.from / 1000, data.to / 1000] }, y: { range: (u, low, high) => uPlot.rangeNum(min ?? Math.min(low ?? 0, softMin ?? low ?? 0), max ?? Math.max(high ?? 0, softMax, highest || softMax || 1), { min: { pad: 0, soft: softMin ?? 0, mode: 1 }, max: { pad: 0.1 } }) } },
+      axes: [{ ...axis, size: 26, values: (u, splits) => splits.map((s) => new Date(s * 1000).toISOString().slice(11, 16)) }, { ...axis, size: 64, incrs: panel.fieldConfig.defaults.unit === 'bytes' ? powersOfTwo : undefined, values: (u, splits) => splits.map(format) }],
       bands: stacked ? series.slice(1).map((s, i) => ({ series: [i + 2, i + 1] })) : [],
       series: [{}, ...series.map((s) => ({ stroke: s.color, width: s.custom.lineWidth ?? 1, fill: fillOf(s), points: { show: s.custom.showPoints === 'always' }, paths: s.custom.drawStyle === 'bars' ? uPlot.paths.bars({ size: [0.8, 100] }) : undefined }))],
-      hooks: { draw: [drawMarks] },
+      hooks: { draw: [drawMarks, (u) => drawThresholds(u, series[0].field)] },
     },
     [time.values.map((t) => t / 1000), ...drawn],
     canvas
   );
 }
+
+// powersOfTwo are steps of an axis of bytes.
+const powersOfTwo = Array.from({ length: 50 }, (_, i) => 2 ** i);
 
 function fillOf({ color, custom }) {
   if (!custom.fillOpacity) {
@@ -101,6 +108,24 @@ function stack(series) {
   const there = series[0].values.map((_, i) => series.some((s) => s.values[i] != null));
   const sums = there.map(() => 0);
   return series.map(({ values }) => values.map((v, i) => (there[i] ? (sums[i] += v ?? 0) : v)));
+}
+
+/** drawThresholds as lines, but the first, which is below everything. */
+function drawThresholds(u, { config }) {
+  if (!['dashed', 'line'].includes(config.custom?.thresholdsStyle?.mode)) {
+    return;
+  }
+  const { left, width } = u.bbox;
+  u.ctx.setLineDash([10, 10]);
+  for (const { value, color } of config.thresholds.steps.slice(1)) {
+    const y = u.valToPos(value, 'y', true);
+    u.ctx.strokeStyle = theme.visualization.getColorByName(color);
+    u.ctx.beginPath();
+    u.ctx.moveTo(left, y);
+    u.ctx.lineTo(left + width, y);
+    u.ctx.stroke();
+  }
+  u.ctx.setLineDash([]);
 }
 
 // apart are marks that Grafana does not draw as one region.

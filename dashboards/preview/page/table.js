@@ -1,5 +1,5 @@
 // Tables, with Grafana's widths: a column has its own or an equal share of the rest.
-import { FieldType, formattedValueToString, getFieldDisplayName } from '@grafana/data';
+import { FieldType, formattedValueToString, getFieldConfigWithMinMax, getFieldDisplayName } from '@grafana/data';
 import { element, theme } from './element.js';
 
 const rowHeights = { sm: 36, md: 42, lg: 48 };
@@ -53,9 +53,9 @@ function drawCell(field, n) {
       cell.style.background = shown.color;
       break;
     case 'gauge': {
-      const { min = 0, max } = { min: field.config.min, max: field.config.max ?? Math.max(...field.values.filter((v) => v !== null)) };
+      const { min, max } = getFieldConfigWithMinMax(field, false);
       const fill = element('div', 'fill');
-      Object.assign(fill.style, { width: Math.max(0, Math.min(1, (shown.numeric - (min ?? 0)) / (max - (min ?? 0) || 1))) * 100 + '%', background: shown.color });
+      Object.assign(fill.style, { width: Math.max(0, Math.min(1, (shown.numeric - min) / (max - min || 1))) * 100 + '%', background: shown.color });
       const valueText = element('span', 'value', text);
       if (options.valueDisplayMode !== 'text') {
         valueText.style.color = shown.color;

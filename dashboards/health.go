@@ -11,7 +11,7 @@ func healthView() view {
 					number("live_sensors", "Live", count).as("countIf(NOT stale)"), number("stale_sensors", "Stale", count).as("countIf(stale)").judged(anyBad), number("oldest", "Oldest heartbeat", seconds).as("max(age_secs)").judged(levels(green, 45., yellow, 90., red)),
 					number("without", "Without eBPF", count).as("countIf(mode != 'ebpf')").judged(anyOdd), number("losing", "With losses", count).as("countIf(lost > 0)").judged(anyOdd), number("versions", "Versions", count).as("uniqExact(sensor_version)").judged(levels(green, 2., orange))),
 				gauges(10, "Delivery", "Of the picked sensors, now (Prometheus). What waits was seen and has not arrived; the fullest spool says how much of its room is taken, beyond which the oldest records are lost; losses are of the last five minutes.", noMetrics,
-					number("waiting", "Records waiting", count).as("sum(netview_spool_records{$SENSOR})").judged(levels(green, 10_000., orange)), number("spool", "Fullest spool", ratio).as("max(netview_spool_bytes{$SENSOR} / netview_spool_limit_bytes{$SENSOR})").judged(levels(green, .5, orange, .8, red)).exact(0),
+					number("waiting", "Records waiting", count).as("sum(netview_spool_records{$SENSOR})").judged(levels(green, 10_000., orange)), number("spool", "Fullest spool", ratio).as("max(netview_spool_bytes{$SENSOR} / (netview_spool_limit_bytes{$SENSOR} > 0))").judged(levels(green, .5, orange, .8, red)).exact(0),
 					number("losses", "Lost in 5 min", count).as("round(sum(increase(netview_losses_total{$SENSOR}[5m])))").judged(anyOdd), number("off", "Features off", count).as("sum(netview_feature_enabled{$SENSOR} == bool 0)")))}},
 			{"How it moved", []line{
 				row(9,

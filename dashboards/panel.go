@@ -65,7 +65,6 @@ type field struct {
 	leads    []lead
 }
 
-func (f field) titled(title string) field  { f.title = title; return f }
 func (f field) as(sql string) field        { f.sql = sql; return f }
 func (f field) wide(width int) field       { f.width = width; return f }
 func (f field) to(leads ...lead) field     { f.leads = leads; return f }
@@ -296,10 +295,11 @@ func perInterval(column string, values []string, source string) *Target {
 
 func pivot(time, column string, values []string) string {
 	list := []string{time}
+	known := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == other })
 	for _, v := range values {
 		is := fmt.Sprintf("= '%s'", v)
 		if v == other {
-			is = "NOT IN ('" + strings.Join(values, "', '") + "')"
+			is = "NOT IN ('" + strings.Join(known, "', '") + "')"
 		}
 		list = append(list, fmt.Sprintf("countIf(%s %s) AS `%s`", column, is, v))
 	}

@@ -47,7 +47,7 @@ func exporters(t *testing.T) (targets, sensors []string) {
 				t.Error(err)
 			}
 			return event.State{Snapshot: summary, Limits: &event.Limits{EphemeralPorts: .25, ListenDrops: n, Conntrack: 100, ConntrackLimit: 1000}, Losses: map[string]uint64{"bpf_ring_full": n}, Churn: event.Churn{Appeared: map[string]uint64{"tcp": n}, Vanished: map[string]uint64{"tcp": n}},
-				Delivery: &event.Delivery{Acknowledged: now, Delivered: map[event.Kind]uint64{event.KindHeartbeat: n}, Events: event.Lane{Records: 5, Bytes: 1000}},
+				Delivery: &event.Delivery{Acknowledged: now, Delivered: map[event.Kind]uint64{event.KindHeartbeat: n}, Events: event.Lane{Records: 5, Bytes: 1000, Limit: 1 << 20}},
 				Kernel: &event.Kernel{Events: map[event.Kind]uint64{event.KindNetworkFlow: n}, BytesSent: 1000 * n, BytesReceived: 2000 * n, Retransmits: n,
 					DNS: &event.DNS{Queries: map[event.DNSLabels]uint64{{Protocol: "dns", Transport: "udp", Type: "A", Result: "answered", RCode: "NOERROR"}: n}, Lookups: map[string]uint64{"ok": n}, Latency: latency.Histogram}}}
 		}

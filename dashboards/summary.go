@@ -30,7 +30,7 @@ func summaryView() view {
 					graph(8, "Failed connects", "Attempts that did not succeed, by result, in each interval (ClickHouse, events of kind network_connect). refused is a service that is down, timed out a peer or a firewall that does not answer.", noEvents, count, connectFailures,
 						perInterval("result", connectFailures.values(), eventsOf([]string{"network_connect"}, "result != 'ok'"))).bars())}},
 			{"Who stands out", []line{row(9,
-				ranking(6, "From their own history", "Standard deviations between a sensor's connections now and what they were in the hour before, which ends 15 minutes ago (Prometheus, recorded by the rules of alerts/). Above 3 is unusual.", "Nothing is recorded of these sensors, or for less than half an hour: let Prometheus evaluate the rules of alerts/rules, see docs/alerts.md.", plain, bySensorLabel,
+				ranking(6, "From their own history", "Standard deviations between a sensor's connections now and what they were in the hour before, which ends 15 minutes ago (Prometheus, recorded by the rules of alerts/). Above 3 is unusual.", "Nothing is recorded of these sensors, or for less than 45 minutes: let Prometheus evaluate the rules of alerts/rules, see docs/alerts.md.", plain, bySensorLabel,
 					instant("{{sensor_id}}", "sort_desc(topk(8, abs(sensor_id:netview_connections:own_score{$SENSOR})))")).outlierFrom(3),
 				ranking(6, "From the fleet", "How far a sensor's connections are from the median of the fleet: 0.6745 times the distance, in median distances (Prometheus, recorded by the rules of alerts/). Above 3.5 is an outlier; it takes five sensors.", noRules, plain, bySensorLabel,
 					instant("{{sensor_id}}", "sort_desc(topk(8, abs(sensor_id:netview_connections:fleet_score{$SENSOR})))")).outlierFrom(3.5),

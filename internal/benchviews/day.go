@@ -18,8 +18,8 @@ const (
 	beatsAnHour = int(time.Hour / interval)
 	beatsMade   = beatsAnHour / 3
 	connections = 500
-	// The fleet of the events has so many connections and short ones: that makes 8.7
-	// events a heartbeat, and 10 million in all.
+	// The fleet of the events has so many connections and short ones: that makes 9.6
+	// events a heartbeat, and 11 million in all.
 	connectionsOfEvents, shortOfEvents = 30, 4
 )
 
@@ -67,19 +67,27 @@ func (d *day) fill(ctx context.Context) error {
 	}
 	if there == 0 {
 		if err := d.make(ctx); err != nil {
-			return fmt.Errorf("filling the store, which is of no use now and should be removed: %w", err)
+			return fmt.Errorf("filling the store: %w (remove it before the next try)", err)
 		}
 	}
 	// What was begun another day goes on as that one.
 	var hours uint64
-	if err := d.conn.QueryRow(ctx, "SELECT toStartOfHour(min(timestamp)), uniqExact(toStartOfHour(timestamp)) FROM netview.heartbeats").Scan(&d.begin, &hours); err != nil {
+	var missing int64
+	if err := d.conn.QueryRow(ctx, `SELECT toStartOfHour(min(timestamp)), uniqExact(toStartOfHour(timestamp)), toInt64(assumeNotNull(sum(connections + flows + tcp_listeners + udp_listeners)
+			- (SELECT count() FROM netview.snapshot_connections) - (SELECT count() FROM netview.snapshot_flows) - (SELECT count() FROM netview.snapshot_listeners)))
+		FROM netview.heartbeats`).Scan(&d.begin, &hours, &missing); err != nil {
 		return err
+	}
+	working, err := d.count(ctx, "SELECT count() FROM system.tables WHERE database = 'netview' AND name = 'beats'")
+	switch {
+	case err != nil:
+		return err
+	case working == 0 && missing != 0:
+		return fmt.Errorf("the store lacks %d rows of its snapshots and what they are made from: remove it", missing)
+	case working == 0:
+		return nil
 	}
 	d.hours = int(hours)
-	working, err := d.count(ctx, "SELECT count() FROM system.tables WHERE database = 'netview' AND name = 'beats'")
-	if err != nil || working == 0 {
-		return err
-	}
 	// The newest first, so that an unfinished store is one with a shorter past.
 	for hour := d.hours - 1; hour >= 0; hour-- {
 		if err := d.copy(ctx, hour); err != nil {

@@ -86,9 +86,9 @@ func ask(ctx context.Context, server *engine.Server, rounds int, only *regexp.Re
 		return err
 	}
 	defer reader.Close()
-	var sensor string
+	var sensor string // that has something to show in every view
 	var to time.Time
-	if err := reader.QueryRow(ctx, "SELECT min(sensor_id), max(timestamp) FROM netview.heartbeats").Scan(&sensor, &to); err != nil {
+	if err := reader.QueryRow(ctx, `SELECT (SELECT sensor_id FROM netview.events WHERE kind = 'dns_query' GROUP BY sensor_id ORDER BY count() DESC, sensor_id LIMIT 1), max(timestamp) FROM netview.heartbeats`).Scan(&sensor, &to); err != nil {
 		return err
 	}
 	var tables []table

@@ -21,7 +21,7 @@ DEBIAN_PROMETHEUS := $(STATE)/prometheus
 PEER := var/bench/peer/peer
 GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
-.PHONY: all run demo build deps kernels prometheus grafana-schema preview-page test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-sensor bench-kernel bench-dns generate pictures go npm writable
+.PHONY: all run demo build deps kernels prometheus grafana-schema preview-page test test-kernels test-faults lint bench bench-receiver bench-tls bench-faults bench-alerts bench-views bench-sensor bench-kernel bench-dns generate pictures go npm writable
 
 all: build
 
@@ -116,6 +116,12 @@ $(PEER): internal/benchreceiver/peer.yaml
 ## bench-alerts: evaluating the rules over 1,000 sensors' series, for seven minutes
 bench-alerts: build prometheus
 	@NETVIEW_BIN=$(abspath $(BIN)) NETVIEW_PROMETHEUS=$(abspath $(DEBIAN_PROMETHEUS)) go test -run xxx -bench Rules -benchtime 1x -timeout 30m ./internal/e2e
+
+VIEWS_STORE ?= $(STATE)/bench/day
+
+## bench-views: the views and the dashboards' queries on a day of 200 sensors in VIEWS_STORE, which is filled once and takes 15 GB
+bench-views: deps build
+	@go run ./internal/benchviews --library $(LIBRARY) --bin $(BIN) --store $(VIEWS_STORE) $(BENCH_FLAGS)
 
 ## bench-sensor: a heartbeat's collection against ss and prometheus/procfs; needs root
 bench-sensor: go

@@ -144,7 +144,7 @@ func TestPrometheusQueries(t *testing.T) {
 	began := time.Now()
 	up := instant("", `count(rate(netview_events_total{$SENSOR}[10s]) > 0) >= 6`)
 	testbin.Eventually(t, time.Minute, func() string {
-		expr, _ := opened(all[0], began, time.Now()).PromQL(up.Expr)
+		expr, _ := all[0].Opened(began, time.Now()).PromQL(up.Expr)
 		if lines, err := evaluate(server, up, standin.View{From: began, To: time.Now()}, expr); err != nil || len(lines) == 0 {
 			return fmt.Sprintf("the sensors are not scraped: %v", err)
 		}
@@ -157,9 +157,9 @@ func TestPrometheusQueries(t *testing.T) {
 					continue
 				}
 				name := d.UID + ": " + p.Title
-				data := opened(d, began, time.Now())
+				data := d.Opened(began, time.Now())
 				data.Interval = time.Second // as often as it is scraped
-				empty := opened(d, began.Add(-48*time.Hour), began.Add(-47*time.Hour))
+				empty := d.Opened(began.Add(-48*time.Hour), began.Add(-47*time.Hour))
 				get := func(what string, v standin.View) (lines []graphLine) {
 					expr, err := v.PromQL(target.Expr)
 					if err == nil {

@@ -25,22 +25,6 @@ import (
 
 func TestMain(m *testing.M) { testch.Main(m) }
 
-// opened is a dashboard as somebody looks at it, with everything chosen at first.
-func opened(d *Dashboard, from, to time.Time) standin.View {
-	v := standin.View{Variables: map[string]standin.Variable{}, From: from, To: to, Interval: 30 * time.Second}
-	for _, variable := range d.Templating.List {
-		value := standin.Variable{Values: []string{""}, Multi: variable.Multi, IncludeAll: variable.IncludeAll, AllValue: variable.AllValue}
-		if variable.Type == "textbox" {
-			value.Values = []string{variable.Query.(string)}
-		}
-		if variable.IncludeAll {
-			value.Values = []string{standin.All}
-		}
-		v.Variables[variable.Name] = value
-	}
-	return v
-}
-
 // pick is the view with values for a variable.
 func pick(v standin.View, name string, values ...string) standin.View {
 	all := map[string]standin.Variable{}
@@ -273,7 +257,7 @@ func TestQueries(t *testing.T) {
 	}
 	for _, q := range clickhouseQueries() {
 		if q.name == "Telecom ports by sensor" {
-			query, err := pick(opened(q.dashboard, from, to), "sensor", "upf").SQL(q.target.RawSQL)
+			query, err := pick(q.dashboard.Opened(from, to), "sensor", "upf").SQL(q.target.RawSQL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -282,8 +266,8 @@ func TestQueries(t *testing.T) {
 			}
 		}
 		t.Run(q.dashboard.UID+"/"+q.name, func(t *testing.T) {
-			data := opened(q.dashboard, from, to)
-			empty := opened(q.dashboard, from.AddDate(-1, 0, 0), to.AddDate(-1, 0, 0))
+			data := q.dashboard.Opened(from, to)
+			empty := q.dashboard.Opened(from.AddDate(-1, 0, 0), to.AddDate(-1, 0, 0))
 			get := func(what string, v standin.View) frame {
 				t.Helper()
 				query, err := v.SQL(q.target.RawSQL)

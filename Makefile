@@ -119,7 +119,7 @@ bench-alerts: build prometheus
 
 VIEWS_STORE ?= $(STATE)/bench/day
 
-## bench-views: the views and the dashboards' queries on a day of 200 sensors in VIEWS_STORE, which is filled once and takes 15 GB
+## bench-views: the views and the dashboards' queries on a day of 200 sensors in VIEWS_STORE, which is filled once and takes 12 GB
 bench-views: deps build
 	@go run ./internal/benchviews --library $(LIBRARY) --bin $(BIN) --store $(VIEWS_STORE) $(BENCH_FLAGS)
 

@@ -31,6 +31,7 @@ func main() {
 	library := app.Flag("library", "libchdb.so").Required().String()
 	bin := app.Flag("bin", "Folder of netview's programs.").Default("bin").String()
 	store := app.Flag("store", "Folder of the data, which is filled where it is empty and kept.").Required().String()
+	fill := app.Flag("fill", "Fill the store first; --no-fill asks what an interrupted one has.").Default("true").Bool()
 	sensors := app.Flag("sensors", "Sensors to fill it with.").Default("200").Int()
 	hours := app.Flag("hours", "Hours to fill it with.").Default("24").Int()
 	rounds := app.Flag("rounds", "How often each question is asked.").Default("20").Int()
@@ -38,7 +39,7 @@ func main() {
 	kingpin.MustParse(app.Parse(os.Args[1:]))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, engine.Options{Executable: *bin + "/netview-clickhouse", Library: *library, DataDir: *store, TCPAddress: native, HTTPAddress: httpPort, Log: os.Stderr}, *sensors, *hours, *rounds, *only); err != nil {
+	if err := run(ctx, engine.Options{Executable: *bin + "/netview-clickhouse", Library: *library, DataDir: *store, TCPAddress: native, HTTPAddress: httpPort, Log: os.Stderr}, *fill, *sensors, *hours, *rounds, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "benchviews:", err)
 		stop()
 		os.Exit(1)
@@ -49,7 +50,7 @@ func say(format string, arguments ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", arguments...)
 }
 
-func run(ctx context.Context, options engine.Options, sensors, hours, rounds int, only *regexp.Regexp) (err error) {
+func run(ctx context.Context, options engine.Options, fill bool, sensors, hours, rounds int, only *regexp.Regexp) (err error) {
 	if options.Executable, err = filepath.Abs(options.Executable); err != nil { // it is started in the store's folder
 		return err
 	}
@@ -73,8 +74,10 @@ func run(ctx context.Context, options engine.Options, sensors, hours, rounds int
 	// From noon to noon: two partitions of a day, and 24 of an hour.
 	noon := time.Now().UTC().Add(-12 * time.Hour).Truncate(24 * time.Hour).Add(12 * time.Hour)
 	d := &day{conn: owner, sensors: sensors, hours: hours, begin: noon.Add(-time.Duration(hours) * time.Hour)}
-	if err := d.fill(ctx); err != nil {
-		return err
+	if fill {
+		if err := d.fill(ctx); err != nil {
+			return err
+		}
 	}
 	return ask(ctx, server, rounds, only)
 }

@@ -81,7 +81,7 @@ type kind struct {
 
 var (
 	connections = kind{name: "Connections", one: "connection, both ends", events: 4, records: 1, late: 2 * time.Second, start: startChurn, subjects: (*bench).ofConnections,
-		rates: []int{100, 1000, 2000, 5000, 10_000, 20_000, 0}, memory: true}
+		rates: []int{100, 1000, 2000, 5000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 0}, memory: true}
 	queries = kind{name: "Questions to dnsmasq", one: "question with its answer", events: 1, records: 2, late: 7 * time.Second, start: startQuestions, subjects: (*bench).ofQueries,
 		rates: []int{100, 1000, 5000, 10_000, 20_000, 0}}
 )
@@ -238,7 +238,7 @@ func (b *bench) rates(ctx context.Context, k *kind, l *load) error {
 		}
 		time.Sleep(k.late)
 		used := w.cpu() - before
-		lost, err := s.lost()
+		lost, causes, err := s.lost()
 		if err := errors.Join(err, w.stop()); err != nil {
 			return err
 		}
@@ -249,7 +249,7 @@ func (b *bench) rates(ctx context.Context, k *kind, l *load) error {
 		}
 		cores := used.Seconds() / r.Took.Seconds()
 		made := uint64(k.events * r.Count)
-		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d, %d\t%d\t%.3f\t%.4f\n", offered, r.rate(), made, got, b.sink.unanswered.Load()-unanswered, b.sink.unfinished.Load()-unfinished, lost, cores, cores/r.rate()*1000)
+		fmt.Fprintf(out, "\t%s\t%.0f\t%d\t%d\t%d, %d\t%d%s\t%.3f\t%.4f\n", offered, r.rate(), made, got, b.sink.unanswered.Load()-unanswered, b.sink.unfinished.Load()-unfinished, lost, causes, cores, cores/r.rate()*1000)
 		switch {
 		case got+lost < made:
 			fmt.Fprintf(out, "\t\t\t\t\t%d are missing, and not counted\n", made-got-lost)

@@ -123,20 +123,22 @@ func (s *sensor) gauge(name string) (sum float64, err error) {
 	return sum, nil
 }
 
-// lost counts the sensor's losses, of all causes but what it may not read.
-func (s *sensor) lost() (n uint64, err error) {
+// lost counts the sensor's losses, of all causes but what it may not read, and says
+// which there are.
+func (s *sensor) lost() (n uint64, causes string, err error) {
 	families, err := s.metrics()
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	for _, m := range families["netview_losses_total"].GetMetric() {
 		for _, l := range m.GetLabel() {
-			if l.GetName() == "cause" && !strings.HasSuffix(l.GetValue(), "_denied") && !strings.HasSuffix(l.GetValue(), "_gone") {
-				n += uint64(m.GetCounter().GetValue())
+			lost := uint64(m.GetCounter().GetValue())
+			if l.GetName() == "cause" && lost > 0 && !strings.HasSuffix(l.GetValue(), "_denied") && !strings.HasSuffix(l.GetValue(), "_gone") {
+				n, causes = n+lost, causes+" "+l.GetValue()
 			}
 		}
 	}
-	return n, nil
+	return n, causes, nil
 }
 
 // settle waits until a heartbeat shows the flows, and three more have passed.

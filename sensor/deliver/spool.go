@@ -302,7 +302,7 @@ func (s *Spool) AppendSnapshot(h *event.Heartbeat, records int, rows iter.Seq[[]
 		entries = append(entries, encode(piece, h.Timestamp)...)
 	}
 	if next != last {
-		panic(fmt.Sprintf("a snapshot has %d rows more than were announced", next-last))
+		panic(fmt.Sprintf("a snapshot has %d rows too many or too few", int64(next-last)))
 	}
 	closing := []event.Event{h}
 	number(closing, next)

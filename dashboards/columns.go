@@ -16,8 +16,13 @@ func staleColumn() field { return state("stale", "Seen", liveness).as("toUInt8(s
 
 // processColumn leads to what the process did; a kernel socket has none. It takes the
 // room that others leave.
-func processColumn() field {
-	return word("binary", "Process", 0).to(leadTo("Events of this process", Events, with(inSensor, "process", of("binary"))...), leadTo("Flows of this process", Flows, with(inSensor, "process", of("binary"))...))
+func processColumn() field { return processBy("binary") }
+
+// programColumn is the same by name, where there is no room for a path.
+func programColumn() field { return processBy("process_name") }
+
+func processBy(column string) field {
+	return word(column, "Process", 0).to(leadTo("Events of this process", Events, with(inSensor, "process", of(column))...), leadTo("Flows of this process", Flows, with(inSensor, "process", of(column))...))
 }
 
 func pidColumn() field {

@@ -13,6 +13,9 @@ func snapshot(table, columns string) string {
 		"\n        (SELECT sensor_id, timestamp, session, heartbeat FROM " + call("newest_heartbeats") + " WHERE NOT stale)\n    LIMIT 1 BY session, sequence\n)"
 }
 
+// served is the port of a connection that its server has.
+const served = "if(direction = 'inbound', local_port, remote_port)"
+
 const noSensor = "No heartbeat of these sensors in the six minutes before. Start netview-sensor with --otlp.endpoint, or pick another time or sensor."
 
 func connectionsView() view {
@@ -27,7 +30,7 @@ func connectionsView() view {
 	shown := func(column string) string {
 		return "replaceRegexpOne(toString(" + column + "), '^::ffff:([0-9.]+)', '\\\\1')"
 	}
-	return view{uid: Connections, title: "Connections", about: "All active TCP connections of the fleet at the end of the time range, by page, with the live flows below them.",
+	return view{uid: Connections, title: "Connections", about: "All active TCP connections of the fleet at the end of the time range, by page, with the live flows beside them.",
 		variables: []*Variable{textVariable("page", "Page", "1", "Which page, from 1; past the end it is the last."), textVariable("page_size", "Rows per page", "100", "1 to 500.")},
 		sections: []section{
 			{"Now", []line{row(4,
@@ -48,18 +51,20 @@ func connectionsView() view {
 					word("name", "Process", 0).as("ifNull(binary, 'no process')").to(leadTo("Events of this process", Events, "process", of("name")))),
 				busiest("Busiest peers", "Remote addresses with the most connections now, without stale sensors (ClickHouse). A single peer with most of them is a proxy, or a storm.", "remote_address",
 					word("name", "Peer", 0).as(shown("remote_address")).to(leadTo("Flows with this address", Flows, "address", of("name")))),
-				busiest("Busiest services", "The ports that are connected to: the local one of inbound connections, the remote one of others (ClickHouse).", "if(direction = 'inbound', local_port, remote_port) AS port",
+				busiest("Busiest services", "The ports that are connected to: the local one of inbound connections, the remote one of others (ClickHouse).", served+" AS port",
 					field{name: "name", title: "Port", unit: plain, colors: ports, cell: "color-text"}.as("toString(port)").to(leadTo("Events of this port", Events, "port", of("name")))))}},
-			{"Rows", []line{
-				row(18, table(24, "Active connections", "One page of all TCP connections but LISTEN, TIME_WAIT and CLOSE, with the process that has the socket (ClickHouse, view connections). An empty age is a connection older than the sensor.",
+			{"Rows", []line{row(18,
+				table(15, "Active connections", "One page of all TCP connections but LISTEN, TIME_WAIT and CLOSE, with the process that has the socket (ClickHouse, view connections). Port is the one that was connected to. An empty age is a connection older than the sensor.",
 					noSensor, call("connections", "page", page, "page_size", pageSize), "ORDER BY sensor_id, session, sequence", 500,
-					sensorColumn(), processColumn(), state("state", "State", tcpStates).wide(100), state("direction", "Direction", directions).wide(90), addressColumn("remote_address", "Peer"), portColumn("remote_port", "Port"),
-					nameColumn("remote_name", "Name"), number("duration_secs", "Age", seconds).wide(85), number("rtt_secs", "Round trip", seconds).wide(95), resentColumn(), addressColumn("local_address", "Local address").wide(125), portColumn("local_port", "Local port"), staleColumn(),
-					pidColumn().aside(), userColumn().aside(), containerColumn().aside())),
-				row(12, table(24, "Active flows", "The TCP flows that live, of the same moment, those with the most bytes first, at most 200 (ClickHouse, view flows). half-closed for long is a peer that forgot to close.",
-					noFlows, call("flows"), "ORDER BY ifNull(bytes_sent, 0) + ifNull(bytes_received, 0) DESC, sensor_id, session, sequence", 200,
-					sensorColumn(), processColumn(), state("state", "State", flowStates), state("direction", "Direction", directions).wide(90), addressColumn("source_address", "From"), addressColumn("destination_address", "To"), portColumn("destination_port", "Port"), nameColumn("remote_name", "Name"),
-					number("bytes_sent", "Sent", size), number("bytes_received", "Received", size), number("duration_secs", "Age", seconds), number("rtt_secs", "Round trip", seconds).wide(95), staleColumn()))}},
+					sensorColumn(), programColumn(), state("state", "State", tcpStates), state("direction", "Direction", directions).wide(82), addressColumn("remote_address", "Peer").wide(115), portColumn("port", "Port").as(served).wide(110),
+					nameColumn("remote_name", "Name").wide(140), number("duration_secs", "Age", seconds).wide(85), staleColumn().wide(55),
+					addressColumn("local_address", "Local address").aside(), portColumn("local_port", "Local port").aside(), portColumn("remote_port", "Remote port").aside(), number("rtt_secs", "Round trip", seconds).wide(95).aside(), resentColumn().aside(),
+					word("host_name", "Host", 150).aside(), pidColumn().aside(), word("binary", "Path", 220).aside(), userColumn().aside(), containerColumn().aside()),
+				table(9, "Active flows", "The TCP flows that live, of the same moment, those with the most bytes first, at most 200, without stale sensors (ClickHouse, view flows). half-closed for long is a peer that forgot to close. Flows has them with filters.",
+					noFlows, call("flows")+where("NOT stale"), "ORDER BY bytes DESC, sensor_id, session, sequence", 200,
+					number("bytes", "Bytes", size).wide(75).as("ifNull(bytes_sent, 0) + ifNull(bytes_received, 0)"), sensorColumn(), programColumn(), addressColumn("peer", "Peer").wide(110).as("if(direction = 'inbound', source_address, destination_address)"), portColumn("destination_port", "Port").wide(110),
+					state("state", "State", flowStates).aside(), state("direction", "Direction", directions).aside(), nameColumn("remote_name", "Name").aside(), number("bytes_sent", "Sent", size).aside(), number("bytes_received", "Received", size).aside(),
+					number("duration_secs", "Age", seconds).aside(), number("rtt_secs", "Round trip", seconds).wide(95).aside()))}},
 		}}
 }
 

@@ -39,8 +39,8 @@ var on = []machine{
 }
 
 // anywhere matches the tests that are skipped in every machine: none has objdump, nor
-// nft and overlay with their modules, and one is not for the way that its parent takes.
-const anywhere = "^TestReturns$|^TestTranslated$|^TestTwins$|^TestReturnAddress/a_thread_that_is_cancelled"
+// nft with its modules, and one is not for the way that its parent takes.
+const anywhere = "^TestReturns$|^TestTranslated$|^TestReturnAddress/a_thread_that_is_cancelled"
 
 // kernelTests are those that ask the kernel for something, and eventTests those of
 // them that need no programs in C, which are of this host's architecture.

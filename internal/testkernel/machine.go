@@ -53,7 +53,7 @@ type Machine struct {
 
 // modules that the tests need, each after those that it needs itself. A kernel
 // may have them built in.
-var modules = []string{"inet_diag", "tcp_diag", "veth", "failover", "net_failover", "virtio_net"}
+var modules = []string{"inet_diag", "tcp_diag", "veth", "failover", "net_failover", "virtio_net", "overlay"}
 
 // tools that the tests use, and where Debian has such.
 var (

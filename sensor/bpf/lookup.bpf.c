@@ -60,8 +60,9 @@ struct socket_address {
 #define MOST_ENTRIES 64
 #define MOST_ADDRESSES (sizeof(((struct nv_lookup *)0)->addresses) / sizeof(struct nv_lookup_address))
 
-/* How long it takes from one program of a function to the next, at most. */
-#define TWIN_NS 1000000
+/* How long it takes from one program of a function to the next, at most: a thread may
+ * lose its CPU between them. */
+#define TWIN_NS 20000000
 
 enum bpf_func_id {
 	BPF_FUNC_get_attach_cookie = 174,

@@ -3,8 +3,15 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/netview-project/netview/event"
+	generator "github.com/netview-project/netview/internal/fleet"
 	"github.com/netview-project/netview/internal/testch"
 )
 
@@ -60,4 +67,63 @@ func BenchmarkPages(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkInsert commits batches of 50,000 records that a fleet made, and reports
+// what a row costs this process and the server, merging it included.
+func BenchmarkInsert(b *testing.B) {
+	ch := testch.Start(b)
+	w := startReady(b, ch)
+	const rows = 50_000
+	f := &generator.Fleet{Seed: 3, Sensors: 50, Connections: 100, Short: 40, Start: time.Now().Add(-time.Hour), Interval: 15 * time.Second}
+	sensors := f.MakeSensors()
+	for _, of := range []struct {
+		name string
+		take func(event.Kind) bool
+	}{
+		{"events", func(kind event.Kind) bool { return tableOf[kind] == "events" }},
+		{"events_without_dns", func(kind event.Kind) bool {
+			return tableOf[kind] == "events" && !strings.HasPrefix(string(kind), "dns_")
+		}},
+		{"connections", func(kind event.Kind) bool { return kind == event.KindConnection }},
+		{"flows", func(kind event.Kind) bool { return kind == event.KindFlow }},
+	} {
+		b.Run(of.name, func(b *testing.B) {
+			var batch []event.Event
+			for i := 0; len(batch) < rows; i++ {
+				beat := sensors[i%len(sensors)].Next()
+				for _, e := range slices.Concat(beat.Events, beat.Snapshot.Rows()) {
+					if of.take(e.Kind()) {
+						batch = append(batch, e)
+					}
+				}
+			}
+			batch = batch[:rows]
+			server, client := ch.CPU(), cpu(b)
+			for b.Loop() {
+				for _, e := range batch { // each a new row
+					e.Env().Sequence += 1 << 32
+				}
+				if err := w.Commit(context.Background(), func(to *Batch) {
+					for _, e := range batch {
+						to.Add(e)
+					}
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric((cpu(b)-client)*1e6/float64(b.N*rows), "client-CPU-µs/row")
+			b.ReportMetric((ch.CPU()-server)*1e6/float64(b.N*rows), "server-CPU-µs/row")
+			b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// cpu that this process has used, in seconds.
+func cpu(b *testing.B) float64 {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 }

@@ -72,8 +72,8 @@ type migration struct {
 	statements []string
 }
 
-// optional is a file of schema/optional: an index that only newer servers have,
-// and that nothing but speed rests on. Its first line says since which version.
+// optional is a file of schema/optional: an index or settings that only newer servers
+// have, and that nothing but speed rests on. Its first line says since which version.
 type optional struct {
 	name       string
 	since      proto.Version
@@ -205,8 +205,8 @@ func (s *schema) version(ctx context.Context, conn driver.Conn) (uint32, error) 
 }
 
 // apply brings the database to the newest version. Every statement can be
-// repeated, so several collectors may do this at once. warn is told of optional
-// indexes that could not be made.
+// repeated, so several collectors may do this at once. warn is told of what is
+// optional and could not be done.
 func (s *schema) apply(ctx context.Context, conn driver.Conn, server proto.Version, retention Retention, warn func(error)) error {
 	version, err := s.version(ctx, conn)
 	if err != nil {
@@ -255,7 +255,7 @@ func (s *schema) apply(ctx context.Context, conn driver.Conn, server proto.Versi
 		}
 		for _, statement := range o.statements {
 			if err := run(statement); err != nil {
-				warn(fmt.Errorf("the optional index %s is not there, searches by it are slower: %w", o.name, err))
+				warn(fmt.Errorf("without the optional %s the database is slower: %w", o.name, err))
 			}
 		}
 	}

@@ -311,6 +311,35 @@ func TestOptionalIndexesFollowTheServer(t *testing.T) {
 	}
 }
 
+// TestSmallPartsMergeTogether: a part of some ten thousand rows is not merged
+// anew for each small one that comes, as it is by ClickHouse's own settings. Its
+// level says how often it was.
+func TestSmallPartsMergeTogether(t *testing.T) {
+	ch := testch.Start(t)
+	startReady(t, ch)
+	owner := connect(t, ch, engine.Owner)
+	insert := func(rows int) {
+		t.Helper()
+		if err := owner.Exec(context.Background(), fmt.Sprintf(`INSERT INTO netview.snapshot_connections (sensor_id, session, sequence, timestamp, remote_address)
+			SELECT 'a', '6ba7b810-9dad-11d1-80b4-00c04fd430c8', number, now64(6), CAST(reinterpret(randomFixedString(16), 'UInt128') AS IPv6) FROM numbers(%d)`, rows)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(60_000)
+	const small = 60
+	for range small {
+		insert(1)
+		time.Sleep(50 * time.Millisecond) // for merges to be chosen between them
+	}
+	var level uint32
+	if err := owner.QueryRow(context.Background(), "SELECT argMax(level, rows) FROM system.parts WHERE database = 'netview' AND table = 'snapshot_connections' AND active").Scan(&level); err != nil {
+		t.Fatal(err)
+	}
+	if level > small/10 {
+		t.Errorf("the large part was merged %d times for %d small ones", level, small)
+	}
+}
+
 func TestErrorsHoldNoPassword(t *testing.T) {
 	ch := testch.Start(t)
 	store := startStore(t, ch, func(o *Options) {

@@ -28,7 +28,7 @@ func flowsView() view {
 					promql("retransmits", "sum(rate(netview_tcp_retransmits_total{$SENSOR}[$__rate_interval]))")))}},
 			{"Who stands out", []line{row(9,
 				table(12, "Top talkers", "Programs with their peers by bytes, of the flows that ended in the time range, the 50 with the most (ClickHouse, view top_talkers).", noEvents,
-					call("top_talkers", "process", typed("process"), "address", validAddress, "state", picked("state"), "limit", "50")+where(addressValid), "ORDER BY bytes DESC, flows DESC, sensor_id, binary, direction, peer, destination_port", 50,
+					call("top_talkers", "process", typed("process"), "address", validAddress, "final_state", picked("state"), "limit", "50")+where(addressValid), "ORDER BY bytes DESC, flows DESC, sensor_id, binary, direction, peer, destination_port", 50,
 					gauge("bytes", "Bytes", size).wide(130), sensorColumn(), processColumn(), addressColumn("peer", "Peer").as("remote_address"), portColumn("destination_port", "Port"),
 					state("direction", "Direction", directions).aside(), number("flows", "Flows", count).aside(), number("bytes_sent", "Sent", size).aside(), number("bytes_received", "Received", size).aside(), nameColumn("remote_name", "Name").aside()),
 				table(12, "Refusals and resets", "Flows that were refused, reset or got no answer, by program and destination, the 50 most frequent (ClickHouse). Click the number for the events.", noEvents, eventsOf([]string{"network_flow"}, append([]string{"final_detail NOT IN ('fin', 'missed_close', 'evicted')"}, filters...)...),

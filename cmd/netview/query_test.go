@@ -172,6 +172,7 @@ func TestQuery(t *testing.T) {
 			"sensor":            {[]string{"connections", "--sensor-id=A B"}, []string{"--sensor-id", `"A B"`, "a-z"}},
 			"time":              {[]string{"connections", "--at=yesterday"}, []string{"--at", `"yesterday"`, "RFC 3339", "5m"}},
 			"time of old":       {[]string{"connections", "--at=0900-01-01T00:00:00Z"}, []string{"--at", "0900"}},
+			"final state":       {[]string{"top_talkers", "--final-state=refused,gone"}, []string{"--final-state", `"gone"`, "half-closed"}},
 			"kind":              {[]string{"events_search", "--kind=network_flow,flow"}, []string{"--kind", `"flow"`, "network_connect"}},
 			"address":           {[]string{"events_search", "--address=10.0.0.0/33"}, []string{"--address", `"10.0.0.0/33"`, "192.0.2.0/24"}},
 			"port":              {[]string{"events_search", "--port=65536"}, []string{"--port", `"65536"`, "0 to 65535"}},

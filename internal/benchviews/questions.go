@@ -33,7 +33,7 @@ func ofViews(from, to time.Time, sensor string) (list []question) {
 	views := clickhouse.Views()
 	call := func(view clickhouse.View, arguments ...string) string {
 		values := map[string]string{"sensor_id": "''", "at": moment(to), "since": moment(from), "until": moment(to), "page": "1", "page_size": "100",
-			"after": "''", "limit": "100", "kind": "''", "process": "''", "address": "''", "port": "0", "name": "''", "state": "''"}
+			"after": "''", "limit": "100", "kind": "''", "process": "''", "address": "''", "port": "0", "name": "''", "final_state": "''"}
 		for pair := range slices.Chunk(arguments, 2) {
 			values[pair[0]] = pair[1]
 		}

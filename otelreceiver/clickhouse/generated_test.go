@@ -72,7 +72,7 @@ func moment(t time.Time) string {
 func (g *generated) call(view string, arguments ...string) string {
 	g.t.Helper()
 	values := map[string]string{"sensor_id": "''", "at": moment(g.at), "since": moment(g.at.Add(-6 * time.Hour)), "until": moment(g.at), "page": "1", "page_size": "500",
-		"after": "''", "limit": "500", "kind": "''", "process": "''", "address": "''", "port": "0", "name": "''", "state": "''"}
+		"after": "''", "limit": "500", "kind": "''", "process": "''", "address": "''", "port": "0", "name": "''", "final_state": "''"}
 	for pair := range slices.Chunk(arguments, 2) {
 		values[pair[0]] = pair[1]
 	}

@@ -159,7 +159,7 @@ func TestViewsAgree(t *testing.T) {
 			talkers("all", "1"),
 			talkers("of a program", "binary = '/usr/sbin/nginx'", "process", "'nginx'"),
 			talkers("with an address", "toString(source_address) LIKE '::ffff:10.101.%' OR toString(destination_address) LIKE '::ffff:10.101.%'", "address", "'10.101.0.0/16'"),
-			talkers("of states", "final_state IN ('refused', 'half-closed')", "state", "'refused,half-closed'"),
+			talkers("of states", "final_state IN ('refused', 'half-closed')", "final_state", "'refused,half-closed'"),
 			talkers("that nobody is", "0", "process", "'nobody'"),
 			{"names of addresses", "SELECT toString(sum(events)) FROM " + g.call("names_of_address", "sensor_id", who, "address", "'198.18.0.0/15'"),
 				`SELECT toString(sum(multiIf(answers != [], countEqual(arrayMap(a -> startsWith(a, '198.18.') OR startsWith(a, '198.19.'), answers), true),

@@ -47,6 +47,7 @@ func NewArguments(command *kingpin.CmdClause) Arguments {
 		{parameter: "address", flag: "address", help: "An address or a CIDR, of either end.", sql: passed(address)},
 		{parameter: "port", flag: "port", help: "A port of either end; 0 is any.", standard: "0", sql: number(0, math.MaxUint16)},
 		{parameter: "name", flag: "name", help: "A host name; names below it are found too.", sql: passed(anything)},
+		{parameter: "final_state", flag: "final-state", help: "How flows ended, or several such states with commas between them (default: all).", sql: passed(each(finalState))},
 	}
 	for _, a := range arguments {
 		flag := command.Flag(a.flag, a.help).IsSetByUser(&a.given)
@@ -115,6 +116,13 @@ func anything(string) error { return nil }
 func kind(name string) error {
 	if kinds := clickhouse.EventKinds(); !slices.Contains(kinds, event.Kind(name)) {
 		return fmt.Errorf("%q is no kind of event: there are %v", name, kinds)
+	}
+	return nil
+}
+
+func finalState(name string) error {
+	if states := []string{event.FinalEstablished, event.FinalRefused, event.FinalHalfClosed, event.FinalStale}; !slices.Contains(states, name) {
+		return fmt.Errorf("%q is no final state of a flow: there are %v", name, states)
 	}
 	return nil
 }

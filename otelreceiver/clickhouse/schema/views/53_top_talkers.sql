@@ -1,6 +1,6 @@
 -- Who moved the most bytes in the flows that ended in a window of time: programs
 -- of a host with their peers. `process` and `address` are looked at as events_search
--- does; `state` is a list of final states with commas.
+-- does; `final_state` is a list with commas.
 CREATE OR REPLACE VIEW {{database}}.top_talkers AS
 WITH
     (SELECT throwIf({limit:Int64} NOT BETWEEN 1 AND 500, 'limit must be 1 to 500')) AS limit_refused,
@@ -21,7 +21,7 @@ WITH
             AND ({process:String} = '' OR binary = {process:String} OR endsWith(binary, concat('/', {process:String}))
                 OR process_name = {process:String} OR toString(pid) = {process:String})
             AND ({address:String} = '' OR source_address BETWEEN range.1 AND range.2 OR destination_address BETWEEN range.1 AND range.2)
-            AND ({state:String} = '' OR final_state IN splitByChar(',', {state:String}))
+            AND ({final_state:String} = '' OR final_state IN splitByChar(',', {final_state:String}))
     ),
     -- Who those are is read from the first flow of each, which the key finds.
     (

@@ -158,6 +158,12 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	r := startRoad(t, testch.Start(t), "--spool.events-size", "1MB", "--spool.snapshots-size", "1MB")
 	p := startPrometheus(t, r)
 	r.heartbeats(2)
+	// Those of the start may have been before the sensor had its programs.
+	if c, err := net.Dial("tcp", r.collectorMetrics); err != nil {
+		t.Fatal(err)
+	} else {
+		c.Close()
+	}
 	for _, record := range []string{"sensor_id:netview_heartbeat:age_seconds", "sensor_id:netview_connects:increase", "sensor_id:netview_connections:sum",
 		"instance:netview_receiver_requests:rate", "instance:netview_receiver_commit_duration_seconds:p95"} {
 		p.value(record)

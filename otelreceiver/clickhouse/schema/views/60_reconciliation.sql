@@ -1,6 +1,8 @@
 -- Per session since a time: is every number that was given either stored or
 -- named in a gap record? `unexplained` counts those that are neither, up to the
--- highest number seen. It is zero, but for what is still on its way.
+-- highest number seen. It is zero, but for what is still on its way. A session that
+-- is older than `since` counts from its first heartbeat after it; of what follows, an
+-- event that had begun more than ten minutes before `since` is not found.
 CREATE OR REPLACE VIEW {{database}}.reconciliation AS
 WITH
     -- How many of the numbers from first to last are in a block, which begins at base.
@@ -13,8 +15,10 @@ WITH
         SELECT any(sensor_id) AS sensor_id, session, bitShiftLeft(bitShiftRight(sequence, 16) AS block, 16) AS base, groupBitmapState(toUInt16(sequence)) AS numbers
         FROM
         (
+            -- An event has the time at which it began, and its number when it ended: after a
+            -- heartbeat come some that are older than it.
             SELECT sensor_id, session, sequence FROM {{database}}.events
-            WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
+            WHERE timestamp >= {since:DateTime64(3, 'UTC')} - toIntervalMinute(10) AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
             UNION ALL
             SELECT sensor_id, session, sequence FROM {{database}}.snapshot_connections
             WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
@@ -53,13 +57,15 @@ WITH
         SELECT sensor_id, session, max(low) AS low, max(named) AS named, groupArrayArray(gone) AS gone
         FROM
         (
-            -- A session that is older than `since` counts from its first heartbeat after it.
+            -- A session that ended before `since` has none after it and does not count: some of
+            -- its events are read all the same.
             SELECT
                 sensor_id, session,
-                if(min(timestamp - toIntervalMillisecond(toInt64(uptime_secs * 1000))) >= {since:DateTime64(3, 'UTC')}, 0, min(sequence)) AS low,
+                if(min(timestamp - toIntervalMillisecond(toInt64(uptime_secs * 1000))) >= {since:DateTime64(3, 'UTC')}, 0,
+                    ifNull(minOrNullIf(sequence, timestamp >= {since:DateTime64(3, 'UTC')}), 0x7FFFFFFFFFFFFFFF)) AS low,
                 toUInt64(0) AS named, []::Array(Tuple(UInt64, UInt64)) AS gone
             FROM {{database}}.heartbeats
-            WHERE timestamp >= {since:DateTime64(3, 'UTC')} AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
+            WHERE timestamp >= {since:DateTime64(3, 'UTC')} - toIntervalMinute(10) AND ({sensor_id:String} = '' OR sensor_id = {sensor_id:String})
             GROUP BY sensor_id, session
             UNION ALL
             SELECT sensor_id, session, toUInt64(0) AS low, max(gap_last) AS named, groupArrayIf((first, last), first <= last) AS gone
@@ -86,4 +92,5 @@ SELECT
     toUInt64(arraySum(g -> greatest(0, toInt64(least(g.2, high)) - toInt64(greatest(g.1, low + 1)) + 1), counted.gone) - gone_but_stored) AS gone,
     toUInt64(high - low - stored - gone) AS unexplained
 FROM counted
+WHERE high >= low
 ORDER BY sensor_id, first_sequence, session;

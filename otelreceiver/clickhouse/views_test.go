@@ -208,7 +208,7 @@ func TestReconciliation(t *testing.T) {
 	gap := func(sensor string, session, lost uuid.UUID, sequence, first, last uint64) event.Event {
 		return &event.Gap{Envelope: envelope(sensor, session, sequence, time.Minute), OfSession: lost, First: first, Last: last, Cause: "spool_full", Records: last - min(first, last)}
 	}
-	whole, holes, explained, older, silent, ended := uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New()
+	whole, holes, explained, older, silent, ended, long := uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New(), uuid.New()
 	connection := &event.Connection{Envelope: envelope("whole", whole, 2, time.Minute), LocalAddress: netip.IPv6Loopback(), RemoteAddress: netip.IPv6Loopback()}
 	store.commit(t, flow("whole", whole, 1, time.Minute), connection, flow("whole", whole, 3, time.Minute), heartbeat("whole", whole, 4, time.Minute, time.Minute))
 	store.commit(t, flow("whole", whole, 1, time.Minute)) // twice
@@ -224,6 +224,8 @@ func TestReconciliation(t *testing.T) {
 	store.commit(t, flow("older", older, 90, 2*time.Hour), heartbeat("older", older, 100, 30*time.Minute, 3*time.Hour), flow("older", older, 101, time.Minute), flow("older", older, 103, time.Minute))
 	// 104 began before the time that is looked at, and was told after the first heartbeat.
 	store.commit(t, flow("older", older, 104, 62*time.Minute))
+	// The same in a session of many records: of what is read a whole block of numbers is not asked for.
+	store.commit(t, flow("long", long, 9, 61*time.Minute), heartbeat("long", long, 200_000, 30*time.Minute, 3*time.Hour), flow("long", long, 199_999, 31*time.Minute), flow("long", long, 200_001, time.Minute))
 	// Ended before the time that is looked at: not asked for, though some of it is read.
 	store.commit(t, heartbeat("ended", ended, 50, 65*time.Minute, 3*time.Hour), flow("ended", ended, 52, 61*time.Minute))
 
@@ -234,6 +236,7 @@ func TestReconciliation(t *testing.T) {
 		fmt.Sprintf("explained %v from 1 to 15: 7 stored, 7 gone, 1 unexplained", explained),
 		fmt.Sprintf("explained %v from 1 to 24: 1 stored, 22 gone, 1 unexplained", silent),
 		fmt.Sprintf("holes %v from 1 to 8: 4 stored, 0 gone, 4 unexplained", holes),
+		fmt.Sprintf("long %v from 200001 to 200001: 1 stored, 0 gone, 0 unexplained", long),
 		fmt.Sprintf("older %v from 101 to 104: 3 stored, 0 gone, 1 unexplained", older),
 		fmt.Sprintf("whole %v from 1 to 4: 4 stored, 0 gone, 0 unexplained", whole),
 	}

@@ -64,6 +64,12 @@ func CheckDatabase(name string) error {
 	return nil
 }
 
+// firstLine of a statement that is no comment.
+var firstLine = regexp.MustCompile(`(?m)^[^-\s].*$`)
+
+// modifySetting of one table; the first of its settings stands for all.
+var modifySetting = regexp.MustCompile(`(?m)^ALTER TABLE \w+\.(\w+) MODIFY SETTING (\w+) =`)
+
 // migration is one file of schema/tables: applied once, in order, never changed
 // after a release.
 type migration struct {
@@ -214,8 +220,7 @@ func (s *schema) apply(ctx context.Context, conn driver.Conn, server proto.Versi
 	}
 	run := func(statement string) error {
 		if err := conn.Exec(ctx, statement); err != nil {
-			first, _, _ := strings.Cut(statement, "\n")
-			return fmt.Errorf("applying the schema (%s …): %w", first, err)
+			return fmt.Errorf("applying the schema (%s …): %w", firstLine.FindString(statement), err)
 		}
 		return nil
 	}
@@ -254,12 +259,31 @@ func (s *schema) apply(ctx context.Context, conn driver.Conn, server proto.Versi
 			continue
 		}
 		for _, statement := range o.statements {
+			if there, err := s.hasSetting(ctx, conn, statement); err != nil {
+				return err
+			} else if there {
+				continue
+			}
 			if err := run(statement); err != nil {
 				warn(fmt.Errorf("without the optional %s the database is slower: %w", o.name, err))
 			}
 		}
 	}
 	return s.retain(ctx, conn, retention, run)
+}
+
+// hasSetting says that a statement would set what its table sets already: ours from an
+// earlier start, or somebody's own values, which are to stay.
+func (s *schema) hasSetting(ctx context.Context, conn driver.Conn, statement string) (bool, error) {
+	match := modifySetting.FindStringSubmatch(statement)
+	if match == nil {
+		return false, nil
+	}
+	var engine string
+	if err := conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = ? AND name = ?", s.database, match[1]).Scan(&engine); err != nil {
+		return false, fmt.Errorf("reading the settings of %s.%s: %w", s.database, match[1], err)
+	}
+	return strings.Contains(engine, " "+match[2]+" = "), nil
 }
 
 // retain alters the TTL of the tables whose retention has changed.

@@ -311,6 +311,34 @@ func TestOptionalIndexesFollowTheServer(t *testing.T) {
 	}
 }
 
+// TestSettingsOfOthersStay: what an administrator has set of a table outlives a start.
+func TestSettingsOfOthersStay(t *testing.T) {
+	ch := testch.Start(t)
+	startReady(t, ch)
+	owner := connect(t, ch, engine.Owner)
+	setting := func(table string) string {
+		t.Helper()
+		return texts(t, owner, "SELECT extract(engine_full, 'remove_small_parts_at_right = (\\d)') FROM system.tables WHERE database = 'netview' AND name = '"+table+"'")[0]
+	}
+	if got := setting("events"); got != "0" {
+		t.Errorf("the first start sets %q, want 0", got)
+	}
+	for _, statement := range []string{
+		"ALTER TABLE netview.events MODIFY SETTING merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1",
+		"ALTER TABLE netview.heartbeats RESET SETTING merge_selector_enable_heuristic_to_remove_small_parts_at_right",
+	} {
+		if err := owner.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	startReady(t, ch)
+	for table, want := range map[string]string{"events": "1", "heartbeats": "0"} {
+		if got := setting(table); got != want {
+			t.Errorf("%s: the next start leaves %q, want %s", table, got, want)
+		}
+	}
+}
+
 // TestSmallPartsMergeTogether: a part of some ten thousand rows is not merged
 // anew for each small one that comes, as it is by ClickHouse's own settings. Its
 // level says how often it was.

@@ -279,19 +279,16 @@ func (s *schema) hasSetting(ctx context.Context, conn driver.Conn, statement str
 	if match == nil {
 		return false, nil
 	}
-	var engine string
-	if err := conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = ? AND name = ?", s.database, match[1]).Scan(&engine); err != nil {
-		return false, fmt.Errorf("reading the settings of %s.%s: %w", s.database, match[1], err)
-	}
-	return strings.Contains(engine, " "+match[2]+" = "), nil
+	engine, err := s.engine(ctx, conn, match[1])
+	return strings.Contains(engine, " "+match[2]+" = "), err
 }
 
 // retain alters the TTL of the tables whose retention has changed.
 func (s *schema) retain(ctx context.Context, conn driver.Conn, retention Retention, run func(string) error) error {
 	for _, r := range retention.tables() {
-		var engine string
-		if err := conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = ? AND name = ?", s.database, r.table).Scan(&engine); err != nil {
-			return fmt.Errorf("reading the retention of %s.%s: %w", s.database, r.table, err)
+		engine, err := s.engine(ctx, conn, r.table)
+		if err != nil {
+			return err
 		}
 		if strings.Contains(engine, "TTL "+r.ttl()) {
 			continue
@@ -301,6 +298,14 @@ func (s *schema) retain(ctx context.Context, conn driver.Conn, retention Retenti
 		}
 	}
 	return nil
+}
+
+// engine of a table, with its TTL and settings.
+func (s *schema) engine(ctx context.Context, conn driver.Conn, table string) (engine string, err error) {
+	if err := conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = ? AND name = ?", s.database, table).Scan(&engine); err != nil {
+		return "", fmt.Errorf("reading the engine of %s.%s: %w", s.database, table, err)
+	}
+	return engine, nil
 }
 
 // verify checks a schema that somebody else applies.

@@ -58,7 +58,7 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 		}
 	}
 	if err := p.test.begin(); err != nil {
-		p.log.Debug("The self-test has no older connection", "err", err)
+		p.log.Debug("The self-test has not every older connection", "err", err)
 	}
 	left := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return slices.Contains(leftOut, c.feature) })
 	for len(left) > 0 {
@@ -74,6 +74,7 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 				if p.try(c) {
 					tried[c.feature] = c
 				}
+				_ = p.makeRoom() // a reader that fails tells it again
 			}
 		}
 		failed := p.testAll(tried)
@@ -87,9 +88,7 @@ func (p *Probe) choose(candidates []candidate, leftOut []string) {
 		left = next
 	}
 	p.test.end()
-	if p.reader != nil {
-		_ = p.readAll(map[string]int{}) // of the test; a reader that fails tells it again
-	}
+	_ = p.makeRoom() // nor is the rest of the test to be told; as above
 	for _, closers := range p.attached {
 		for _, c := range closers {
 			if program, is := c.(*ebpf.Program); is {

@@ -10,7 +10,7 @@ import (
 
 // Causes of loss on the way from the kernel, as in metrics and heartbeat.
 const (
-	// CauseRing: the ring buffer was full.
+	// CauseRing: the ring buffer was full, or at the start what is kept of it.
 	CauseRing = "bpf_ring_full"
 	// CauseOwners: the map of owners was full; the connection's end has no process.
 	CauseOwners = "bpf_owners_full"
@@ -25,9 +25,9 @@ const (
 	CauseMissed = "bpf_missed"
 )
 
-// counted by the programs themselves.
-var counted = map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_RING_FULL: CauseRing, bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners,
-	bpf.StateNvLossNV_LOST_PACKET_UNREAD: CausePacket, bpf.StateNvLossNV_LOST_LOOKUP_UNREAD: CauseLookup}
+// counted by the programs alone.
+var counted = map[bpf.StateNvLoss]string{bpf.StateNvLossNV_LOST_OWNERS_FULL: CauseOwners, bpf.StateNvLossNV_LOST_PACKET_UNREAD: CausePacket,
+	bpf.StateNvLossNV_LOST_LOOKUP_UNREAD: CauseLookup}
 
 // Causes lists every cause, for metrics that start at zero.
 func Causes() []string {
@@ -50,6 +50,7 @@ func (p *Probe) Lost() map[string]uint64 {
 	for index, cause := range counted {
 		lost[cause] = p.loss(index)
 	}
+	lost[CauseRing] = p.Dropped()
 	lost[CauseMissed] = p.missed()
 	return lost
 }
@@ -60,7 +61,7 @@ func (p *Probe) Dropped() uint64 {
 	if !p.Tells() {
 		return 0
 	}
-	return p.loss(bpf.StateNvLossNV_LOST_RING_FULL)
+	return p.loss(bpf.StateNvLossNV_LOST_RING_FULL) + p.crowdedOut
 }
 
 // loss that the programs count.

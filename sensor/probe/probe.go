@@ -51,6 +51,8 @@ type Probe struct {
 	generations    uint32
 	test           selfTest
 	early          [][]byte // records that others made during the self-tests
+	earlyBytes     int
+	crowdedOut     uint64 // records that early had no room for
 	garbled        atomic.Uint64
 	missedBefore   atomic.Uint64
 	// looked is closed, and made anew, when the ring buffer was read to its end.

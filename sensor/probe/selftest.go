@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -19,9 +20,13 @@ import (
 	"github.com/netview-project/netview/sensor/probe/uring"
 )
 
-// selfTestPatience is how long a self-test waits for what it made to be told:
-// a feature that is late on a busy host would be off for as long as the sensor runs.
-const selfTestPatience = 5 * time.Second
+// attempts are how long each attempt of a self-test waits for what it made to be told.
+// Records of a busy host may leave no room in the ring buffer for those of an attempt,
+// and a feature that is late would be off for as long as the sensor runs.
+var attempts = [...]time.Duration{500 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second}
+
+// loopbackPatience bounds the wait for what is sent over loopback.
+const loopbackPatience = 5 * time.Second
 
 // nowhere cannot be connected to: the kernel refuses TCP to the broadcast
 // address by itself, and sends nothing.
@@ -33,33 +38,71 @@ var loopback = [4]byte{127, 0, 0, 1}
 // that follows is over loopback, or is refused by the kernel at once.
 type selfTest struct {
 	netns uint32 // inode
+	// ports of all attempts, and whether the attempt that is under way uses them.
 	ports map[uint16]bool
-	// older is a connection that was there before any program.
-	older     []io.Closer
+	// older are connections that were there before any program, one for each attempt.
+	older []older
+	// olderPort is that of the one that ended in this attempt.
 	olderPort uint16
 	// uringPort is that of the listener from which io_uring accepts.
 	uringPort uint16
 	// unnamed says that a socket was told without its cookie.
 	unnamed bool
-	// asker is the cookie of the socket that asked a question of DNS.
-	asker uint64
+	// askers are the cookies of the sockets that asked a question of DNS, the last by
+	// this attempt.
+	askers []uint64
 }
 
-// begin makes the connection that is older than the programs.
+type older struct {
+	ends []io.Closer
+	port uint16
+}
+
+// begin makes the connections that are older than the programs.
 func (t *selfTest) begin() error {
-	t.ports = map[uint16]bool{uint16(nowhere.Port): true}
+	t.ports = map[uint16]bool{}
 	var stat unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/net", &stat); err != nil {
 		return fmt.Errorf("asking for the sensor's network namespace: %w", err)
 	}
 	t.netns = uint32(stat.Ino)
-	var err error
-	t.older, t.olderPort, err = t.connect()
-	return err
+	for range attempts {
+		ends, port, err := t.connect()
+		if err != nil {
+			return err
+		}
+		t.older = append(t.older, older{ends, port})
+	}
+	return nil
+}
+
+// again begins an attempt.
+func (t *selfTest) again() {
+	for port := range t.ports {
+		t.ports[port] = false
+	}
+	t.ports[uint16(nowhere.Port)] = true // of every attempt
+	t.unnamed = false
+}
+
+// endOlder ends one of the older connections, if one is left.
+func (t *selfTest) endOlder() {
+	if len(t.older) == 0 {
+		return // the test then finds the feature silent
+	}
+	closeAll(t.older[0].ends)
+	t.olderPort = t.older[0].port
+	t.ports[t.olderPort] = true
+	t.older = t.older[1:]
 }
 
 // end closes what is left open.
-func (t *selfTest) end() { closeAll(t.older) }
+func (t *selfTest) end() {
+	for _, o := range t.older {
+		closeAll(o.ends)
+	}
+	t.older = nil
+}
 
 func closeAll(list []io.Closer) {
 	for _, c := range list {
@@ -76,7 +119,7 @@ func (t *selfTest) connect() (ends []io.Closer, port uint16, err error) {
 	defer listener.Close()
 	port = uint16(listener.Addr().(*net.TCPAddr).Port)
 	t.ports[port] = true
-	client, err := net.DialTimeout("tcp4", listener.Addr().String(), selfTestPatience)
+	client, err := net.DialTimeout("tcp4", listener.Addr().String(), loopbackPatience)
 	if err != nil {
 		return nil, 0, fmt.Errorf("connecting over loopback: %w", err)
 	}
@@ -105,7 +148,7 @@ func (t *selfTest) acceptByUring() error {
 	defer listener.Close()
 	t.uringPort = uint16(listener.Addr().(*net.TCPAddr).Port)
 	t.ports[t.uringPort] = true
-	client, err := net.DialTimeout("tcp4", listener.Addr().String(), selfTestPatience)
+	client, err := net.DialTimeout("tcp4", listener.Addr().String(), loopbackPatience)
 	if err != nil {
 		return fmt.Errorf("connecting over loopback: %w", err)
 	}
@@ -184,14 +227,21 @@ func (t *selfTest) ask() error {
 		return fmt.Errorf("opening a socket on loopback: %w", err)
 	}
 	defer client.Close()
-	if t.asker, err = cookieOf(client); err != nil {
+	asker, err := cookieOf(client)
+	if err != nil {
 		return fmt.Errorf("asking for the cookie of a socket: %w", err)
 	}
+	t.askers = append(t.askers, asker)
 	if _, err := client.WriteTo(query, server.LocalAddr()); err != nil {
 		return fmt.Errorf("asking over loopback: %w", err)
 	}
 	if _, err := server.WriteTo(answer, client.LocalAddr()); err != nil {
 		return fmt.Errorf("answering over loopback: %w", err)
+	}
+	// A busy kernel may be late with it, and tells nothing of what finds no socket.
+	_ = client.SetReadDeadline(time.Now().Add(loopbackPatience)) // fails on closed ones only
+	if _, _, err := client.ReadFrom(make([]byte, len(answer))); err != nil {
+		return fmt.Errorf("waiting for an answer over loopback: %w", err)
 	}
 	return nil
 }
@@ -218,18 +268,23 @@ func cookieOf(c syscall.Conn) (cookie uint64, err error) {
 	return cookie, errors.Join(failed, err)
 }
 
-// shown is the feature that an event of the test shows to work; ours is false for
-// the event of another. Other sensors may test themselves on the same host.
+// shown is the feature that an event of the test shows to work, if it is of this
+// attempt; ours is false for the event of another. Other sensors may test themselves on
+// the same host.
 func (t *selfTest) shown(e *Event) (feature string, ours bool) {
 	self := e.Tgid == uint32(os.Getpid())
 	to := [4]byte(e.Remote[:4])
-	if e.Netns != t.netns || e.Family != FamilyIPv4 || !t.ports[e.LocalPort] && !t.ports[e.RemotePort] {
+	localNow, local := t.ports[e.LocalPort]
+	remoteNow, remote := t.ports[e.RemotePort]
+	if e.Netns != t.netns || e.Family != FamilyIPv4 || !local && !remote {
 		return "", false
 	}
 	if e.RemotePort == uint16(nowhere.Port) && (!self || to != nowhere.Addr) {
 		return "", false
 	}
 	switch {
+	case !localNow && !remoteNow:
+		return "", true
 	case e.Type == bpf.StateNvTypeNV_CONNECT && to == nowhere.Addr:
 		return FeatureConnect, true
 	case e.Type == bpf.StateNvTypeNV_CONNECT && e.Protocol == ProtocolUDP:
@@ -250,9 +305,33 @@ func (t *selfTest) shown(e *Event) (feature string, ours bool) {
 	return "", true // the older connection, of which nobody knows whose it is
 }
 
+// asked is the same of a packet that a socket with this cookie sent or received.
+func (t *selfTest) asked(cookie uint64) (feature string, ours bool) {
+	switch slices.Index(t.askers, cookie) {
+	case -1:
+		return "", false
+	case len(t.askers) - 1:
+		return FeatureDNS, true
+	}
+	return "", true
+}
+
 // testAll does everything that an attached program should tell of, and returns an
 // error for each feature that is to be tried and was not told of.
-func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
+func (p *Probe) testAll(tried map[string]*candidate) (failed map[string]error) {
+	left := maps.Clone(tried)
+	for _, patience := range attempts {
+		if len(left) == 0 || p.reader == nil {
+			break
+		}
+		failed = p.attempt(left, patience)
+		maps.DeleteFunc(left, func(feature string, _ *candidate) bool { return failed[feature] == nil })
+	}
+	return failed
+}
+
+// attempt is one of testAll.
+func (p *Probe) attempt(tried map[string]*candidate, patience time.Duration) map[string]error {
 	failed := map[string]error{}
 	all := func(err error) map[string]error {
 		for feature := range tried {
@@ -260,8 +339,9 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 		}
 		return failed
 	}
-	if len(tried) == 0 || p.reader == nil {
-		return nil
+	p.test.again()
+	if err := p.makeRoom(); err != nil {
+		return all(err)
 	}
 	ends, _, err := p.test.connect()
 	if err != nil {
@@ -280,7 +360,6 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	}
 	attemptNowhere()
 	p.test.datagram()
-	p.test.unnamed = false
 	awaited := map[string]int{}
 	for feature := range tried {
 		if failed[feature] == nil && !slices.Contains(untested, feature) {
@@ -300,10 +379,10 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 		awaited[FeatureDNS] = 2 // the question, and its answer
 	}
 	if tried[FeatureSeed] != nil {
-		p.test.end()
+		p.test.endOlder()
 		awaited[FeatureSeed] = 2
 	}
-	for deadline := time.Now().Add(selfTestPatience); len(awaited) > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); len(awaited) > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if err := p.readAll(awaited); err != nil {
 			return all(err)
 		}
@@ -319,9 +398,22 @@ func (p *Probe) testAll(tried map[string]*candidate) map[string]error {
 	return failed
 }
 
-// readAll takes what the ring buffer holds now: the sensor's own for the test,
-// what is of others for [Probe.Run].
+// makeRoom in the ring buffer for what the kernel tells next.
+func (p *Probe) makeRoom() error {
+	if p.reader == nil {
+		return nil
+	}
+	return p.readAll(map[string]int{})
+}
+
+// mostEarly bounds what is kept for [Probe.Run], in bytes of records: some seconds of
+// a host that nothing else would be lost of.
+const mostEarly = 32 << 20
+
+// readAll takes what the ring buffer holds now, not what a busy host adds meanwhile:
+// the sensor's own for the test, that of others for [Probe.Run].
 func (p *Probe) readAll(awaited map[string]int) error {
+	held := p.reader.AvailableBytes()
 	if err := p.reader.Flush(); err != nil {
 		return fmt.Errorf("reading the ring buffer: %w", err)
 	}
@@ -334,10 +426,10 @@ func (p *Probe) readAll(awaited map[string]int) error {
 				p.test.unnamed = true
 			}
 		},
-		Packet: func(e Packet) { feature, ours = FeatureDNS, e.Cookie == p.test.asker },
+		Packet: func(e Packet) { feature, ours = p.test.asked(e.Cookie) },
 	}
 	var record ringbuf.Record
-	for {
+	for ; held > 0; held -= len(record.RawSample) {
 		err := p.reader.ReadInto(&record)
 		if errors.Is(err, ringbuf.ErrFlushed) {
 			return nil
@@ -345,11 +437,18 @@ func (p *Probe) readAll(awaited map[string]int) error {
 		if err != nil {
 			return fmt.Errorf("reading the ring buffer: %w", err)
 		}
-		ours = false
-		if !hand(record.RawSample, &handler) || !ours {
+		feature, ours = "", false
+		switch wellFormed := hand(record.RawSample, &handler); {
+		case wellFormed && ours:
+			if awaited[feature]--; awaited[feature] <= 0 {
+				delete(awaited, feature)
+			}
+		case p.earlyBytes+len(record.RawSample) > mostEarly:
+			p.crowdedOut++
+		default:
 			p.early = append(p.early, bytes.Clone(record.RawSample))
-		} else if awaited[feature]--; awaited[feature] <= 0 {
-			delete(awaited, feature)
+			p.earlyBytes += len(record.RawSample)
 		}
 	}
+	return nil
 }

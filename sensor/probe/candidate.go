@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -169,7 +170,12 @@ func cgroup(programs map[string]ebpf.AttachType) func(*ebpf.Collection) ([]io.Cl
 	}
 }
 
+// lsm asks first: a kernel that does not call the program takes it all the same, and
+// the self-test would need its whole patience to see that.
 func lsm(c *ebpf.Collection) ([]io.Closer, error) {
+	if modules, err := kernelfs.SecurityModules(); err == nil && !slices.Contains(modules, "bpf") {
+		return nil, fmt.Errorf("%w: %s", errUnlisted, strings.Join(modules, ","))
+	}
 	l, err := link.AttachLSM(link.LSMOptions{Program: c.Programs["socket_connect"]})
 	if err != nil {
 		return nil, err

@@ -36,6 +36,8 @@ var (
 	errSilent = errors.New("it is attached, but tells nothing of what the sensor does to test it")
 	// errUnnamed is the same, of the cookies of sockets.
 	errUnnamed = errors.New("a socket that the sensor makes to test it is told without its cookie")
+	// errUnlisted is why the kernel would not call the program of FeatureLSM.
+	errUnlisted = errors.New("bpf is not among the kernel's security modules")
 )
 
 // names of the features, in the order of candidates.
@@ -243,7 +245,7 @@ func remedy(feature string, err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, errSilent) && feature == FeatureLSM:
+	case errors.Is(err, errUnlisted), errors.Is(err, errSilent) && feature == FeatureLSM:
 		return "put bpf into the list lsm= of the kernel's command line"
 	case errors.Is(err, errCgroup):
 		return "run the sensor in the host's cgroup namespace, as by docker run --cgroupns=host, or mount the host's /sys/fs/cgroup at the same place"

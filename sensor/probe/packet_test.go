@@ -478,7 +478,12 @@ func check(t *testing.T, p Packet) {
 
 // sendTogether sends datagrams, each of several pieces, by one sendmmsg(2).
 func sendTogether(fd int, datagrams [][][]byte) error {
-	file := os.NewFile(uintptr(fd), "client") // whose descriptor the connection duplicates
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) // which a file closes
+	if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(own), "client")
+	defer file.Close()
 	connection, err := net.FilePacketConn(file)
 	if err != nil {
 		return err

@@ -202,8 +202,13 @@ func seed(c *ebpf.Collection) ([]io.Closer, error) {
 }
 
 // loadLookupMulti loads the programs for links which any sensor may make that has
-// them; others are made by perf_event_open(2), which takes CAP_SYS_ADMIN.
+// them; others are made by perf_event_open(2), which takes CAP_SYS_ADMIN. A kernel
+// without such links, one before 6.6, would take the programs all the same, and needs a
+// while to verify them.
 func loadLookupMulti() (*ebpf.CollectionSpec, error) {
+	if err := features.HaveBPFLinkUprobeMulti(); err != nil {
+		return nil, err
+	}
 	spec, err := bpf.LoadLookup()
 	if err != nil {
 		return nil, err
@@ -215,10 +220,8 @@ func loadLookupMulti() (*ebpf.CollectionSpec, error) {
 }
 
 // lookupsByMulti attaches nothing yet: to which files is not known before libcs are
-// found. A kernel without such links, one before 6.6, loads the programs all the same.
-func lookupsByMulti(*ebpf.Collection) ([]io.Closer, error) {
-	return nil, features.HaveBPFLinkUprobeMulti()
-}
+// found.
+func lookupsByMulti(*ebpf.Collection) ([]io.Closer, error) { return nil, nil }
 
 func lookupsByPerf(*ebpf.Collection) ([]io.Closer, error) {
 	if len(rights.Missing(FeatureLookup)) > 0 {

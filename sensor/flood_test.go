@@ -10,54 +10,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"github.com/netview-project/netview/event"
 	"github.com/netview-project/netview/internal/testns"
 	"github.com/netview-project/netview/sensor/probe"
 	"github.com/netview-project/netview/sensor/process"
 )
-
-// flood makes n connections over loopback in a namespace, one after the other,
-// each of which gives four records: the connect, the accept, and the end at both
-// sides; and a fifth where there is the hook of the LSM. It resets them, so that
-// ports do not run out.
-func flood(t *testing.T, ns *testns.NS, n int) {
-	t.Helper()
-	ns.Do(t, func() error {
-		listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(listener)
-		address := &unix.SockaddrInet4{Port: 9999, Addr: [4]byte{127, 0, 0, 1}}
-		if err := unix.Bind(listener, address); err != nil {
-			return err
-		}
-		if err := unix.Listen(listener, 16); err != nil {
-			return err
-		}
-		for range n {
-			client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			if err := unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-				return err
-			}
-			if err := unix.Connect(client, address); err != nil {
-				return err
-			}
-			server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
-			if err != nil {
-				return err
-			}
-			unix.Close(client)
-			unix.Close(server)
-		}
-		return nil
-	})
-}
 
 // TestFlood: more is told than the ring buffer holds, while nobody reads it. What
 // was made is what came, and what is counted as lost.
@@ -69,13 +27,14 @@ func TestFlood(t *testing.T) {
 		t.Skipf("no eBPF here: %v", p.Features()[0].Err)
 	}
 	const connections = 25_000
-	made := 4*connections + 1 // the listener
+	// The connect, the accept, and the end at both sides; and the listener.
+	made := 4*connections + 1
 	for _, f := range p.Features() {
 		if f.Name == probe.FeatureLSM && f.Err == nil {
 			made += connections
 		}
 	}
-	flood(t, ns, connections)
+	ns.Churn(t, connections, nil)
 
 	var mutex sync.Mutex
 	came := map[event.Kind]int{}
@@ -83,7 +42,7 @@ func TestFlood(t *testing.T) {
 		mutex.Lock()
 		defer mutex.Unlock()
 		for _, e := range events {
-			if netns, port := whereabouts(e); netns == ns.Inode && port == 9999 {
+			if netns, port := whereabouts(e); netns == ns.Inode && port == testns.ChurnPort {
 				came[e.Kind()]++
 			}
 		}
@@ -161,7 +120,7 @@ func TestDroppedAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flood(t, ns, 25_000)
+	ns.Churn(t, 25_000, nil)
 	if _, err := server.WriteTo(answer, client.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}

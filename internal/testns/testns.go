@@ -125,6 +125,54 @@ func (ns *NS) Do(t testing.TB, f func() error) {
 	}))
 }
 
+// ChurnPort is where what [NS.Churn] makes is listened for.
+const ChurnPort = 9999
+
+// Churn makes a number of connections over loopback in the namespace, one after the
+// other as fast as it can, until stop is closed. It resets them, so that ports do not
+// run out.
+func (ns *NS) Churn(t testing.TB, connections int, stop <-chan struct{}) {
+	t.Helper()
+	ns.Do(t, func() error {
+		listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(listener)
+		address := &unix.SockaddrInet4{Port: ChurnPort, Addr: [4]byte{127, 0, 0, 1}}
+		if err := errors.Join(unix.Bind(listener, address), unix.Listen(listener, 16)); err != nil {
+			return err
+		}
+		for range connections {
+			select {
+			case <-stop:
+				return nil
+			default:
+			}
+			if err := connectAndReset(listener, address); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func connectAndReset(listener int, address unix.Sockaddr) error {
+	client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Connect(client, address))
+	if err != nil {
+		return errors.Join(err, unix.Close(client))
+	}
+	server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return errors.Join(err, unix.Close(client))
+	}
+	return errors.Join(unix.Close(client), unix.Close(server)) // the reset first
+}
+
 // Pair joins two namespaces by a veth link, and returns the address of each
 // end. The link ends with either namespace. number, 0 to 63, tells the pairs of
 // a test apart.

@@ -61,52 +61,13 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// churn makes a number of connections over loopback in a namespace, one after the
-// other, or as many as it can until stop is closed. It resets them, so that ports do
-// not run out.
-func churn(t *testing.T, ns *testns.NS, connections int, stop <-chan struct{}) {
-	t.Helper()
-	k := &talk{cookies: map[uint64]bool{}}
-	defer k.close()
-	var listener int
-	ns.Do(t, func() (err error) {
-		if listener, err = k.bound(unix.SOCK_STREAM, local4(9999)); err != nil {
-			return err
-		}
-		if err := unix.Listen(listener, 16); err != nil {
-			return err
-		}
-		for range connections {
-			select {
-			case <-stop:
-				return nil
-			default:
-			}
-			client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Connect(client, local4(9999))); err != nil {
-				return err
-			}
-			server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
-			if err != nil {
-				return err
-			}
-			unix.Close(client)
-			unix.Close(server)
-		}
-		return nil
-	})
-}
-
 // TestRoom: a feature is tested though the ring buffer was full when its turn came.
 func TestRoom(t *testing.T) {
 	ns := testns.New(t)
 	flow, dns := candidates[0], candidateOf(FeatureDNS)
 	crowded := dns
 	crowded.load = func() (*ebpf.CollectionSpec, error) {
-		churn(t, ns, 30_000, nil)
+		ns.Churn(t, 30_000, nil)
 		return dns.load()
 	}
 	p := open(slog.New(slog.DiscardHandler), []candidate{flow, crowded})
@@ -134,7 +95,7 @@ func TestOpenInFlood(t *testing.T) {
 	var floods sync.WaitGroup
 	for range 2 {
 		ns := testns.New(t)
-		floods.Go(func() { churn(t, ns, math.MaxInt, stop) })
+		floods.Go(func() { ns.Churn(t, math.MaxInt, stop) })
 	}
 	p := Open(slog.New(slog.DiscardHandler))
 	close(stop)
@@ -159,7 +120,7 @@ func TestMostEarly(t *testing.T) {
 	}
 	before, kept := p.Dropped(), len(p.early)
 	p.earlyBytes = mostEarly
-	churn(t, ns, 100, nil)
+	ns.Churn(t, 100, nil)
 	if err := p.makeRoom(); err != nil {
 		t.Fatal(err)
 	}
